@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Process-wide log on standard error. Rank 0 speaks; warnings and errors of any rank are printed with its rank.
+#include <fmt/core.h>
+
+#include <string_view>
+#include <utility>
+
+namespace selvage::log {
+
+enum class Level { debug, info, warning, error };
+
+// Called once by main, before the first message. `size` 1 leaves the rank out of the lines.
+void set_rank(int rank, int size);
+void set_level(Level level);
+void write(Level level, std::string_view message);
+
+template <class... Args>
+void debug(fmt::format_string<Args...> format, Args&&... args) {
+    write(Level::debug, fmt::format(format, std::forward<Args>(args)...));
+}
+template <class... Args>
+void info(fmt::format_string<Args...> format, Args&&... args) {
+    write(Level::info, fmt::format(format, std::forward<Args>(args)...));
+}
+template <class... Args>
+void warning(fmt::format_string<Args...> format, Args&&... args) {
+    write(Level::warning, fmt::format(format, std::forward<Args>(args)...));
+}
+template <class... Args>
+void error(fmt::format_string<Args...> format, Args&&... args) {
+    write(Level::error, fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace selvage::log

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/mpi_session.h"
+
+#include <mpi.h>
+
+#include <cstdlib>
+
+#include "comm/mpi/mpi_communicator.h"
+
+namespace selvage {
+
+MpiSession::MpiSession(int& argc, char**& argv) {
+    int provided = 0;
+    check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
+    has_threads_ = provided == MPI_THREAD_MULTIPLE;
+}
+
+MpiSession::~MpiSession() { MPI_Finalize(); }
+
+std::unique_ptr<Communicator> MpiSession::world() {
+    MPI_Comm copy = MPI_COMM_NULL;
+    check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &copy), "MPI_Comm_dup");
+    return std::make_unique<MpiCommunicator>(copy);
+}
+
+void MpiSession::abort(int code) {
+    MPI_Abort(MPI_COMM_WORLD, code);
+    std::_Exit(code);
+}
+
+std::string MpiSession::library_version() {
+    char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length = 0;
+    MPI_Get_library_version(text, &length);
+    std::string const all(text, static_cast<std::size_t>(length));
+    return all.substr(0, all.find(','));
+}
+
+}  // namespace selvage

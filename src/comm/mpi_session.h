@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <memory>
+#include <string>
+
+#include "comm/communicator.h"
+
+namespace selvage {
+
+// MPI from construction to destruction: one per process, made by main (and the tests' main).
+class MpiSession {
+  public:
+    // Asks for MPI_THREAD_MULTIPLE; has_threads() says whether it was given.
+    MpiSession(int& argc, char**& argv);
+    ~MpiSession();
+    MpiSession(MpiSession const&) = delete;
+    MpiSession& operator=(MpiSession const&) = delete;
+
+    bool has_threads() const { return has_threads_; }
+    std::unique_ptr<Communicator> world();
+    // Ends all ranks with this code; does not return.
+    [[noreturn]] void abort(int code);
+    static std::string library_version();
+
+  private:
+    bool has_threads_ = false;
+};
+
+}  // namespace selvage

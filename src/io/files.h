@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The HDF5 files of Selvage, one function to write and one to read each. All of them: written whole or not at all
+// (temporary name, flush, close, digest, rename, folder synced), verified on load, HDF5 calls on the I/O thread.
+// Errors: missing_input (no such file), bad_data (foreign, truncated, damaged: which dataset), io (cannot write: why).
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/io_thread.h"
+#include "tensor/parameter_set.h"
+#include "text/records.h"
+#include "text/tokenizer.h"
+
+namespace selvage::io {
+
+using Path = std::filesystem::path;
+
+// Small root attributes that a kind of file carries beside the common ones.
+struct Attributes {
+    std::map<std::string, std::string> text;
+    std::map<std::string, std::int64_t> integers;
+    std::map<std::string, double> numbers;
+};
+
+// --- data: text pairs as tokens ("selvage-data") ---
+struct DataFile {
+    std::vector<Token> tokens;                // prompt and answer of every pair, one after the other
+    std::vector<std::int64_t> offsets;        // pairs + 1
+    std::vector<std::int32_t> prompt_length;  // per pair
+    TokenizerTable tokenizer;
+    Attributes attributes;                    // source digest, counts of dropped lines
+    std::int64_t pairs() const { return static_cast<std::int64_t>(prompt_length.size()); }
+};
+void write_data(IoThread& io, Path const& path, DataFile const& file);  // by the calling rank alone
+DataFile read_data(IoThread& io, Path const& path);                     // by the calling rank alone
+
+// --- drafts ("selvage-drafts"), rows ordered by (example, sample, turn) ---
+struct DraftsFile {
+    std::vector<Draft> drafts;
+    std::string deck;
+    Attributes attributes;  // kind (free, forced, mixed), policy_step, policy_digest, sampler settings, seed, round
+};
+void write_drafts(IoThread& io, Path const& path, DraftsFile const& file);
+DraftsFile read_drafts(IoThread& io, Path const& path);
+
+// --- woven ("selvage-woven"), rows ordered by (example, sample, method) ---
+// One use of a row in training: which step and lane, which packed row of the step, at which token of it, which woven row.
+struct Use {
+    std::int64_t step = 0;
+    std::int32_t lane = 0;
+    std::int32_t row = 0;
+    std::int32_t offset = 0;
+    std::int64_t index = 0;
+    bool operator==(Use const&) const = default;
+};
+struct WovenFile {
+    std::vector<Woven> rows;
+    std::vector<Use> uses;
+    std::string deck;
+    Attributes attributes;  // the audit, round, method
+};
+void write_woven(IoThread& io, Path const& path, WovenFile const& file);
+WovenFile read_woven(IoThread& io, Path const& path);
+
+// --- scores ("selvage-scores"): /tokens, /offsets, /logprob (0 for a first token of a sequence) ---
+struct ScoresFile {
+    std::vector<Token> tokens;
+    std::vector<std::int64_t> offsets;
+    std::vector<float> logprob;
+    Attributes attributes;
+};
+void write_scores(IoThread& io, Path const& path, ScoresFile const& file);
+
+// --- model and checkpoint ("selvage-model", "selvage-checkpoint") ---
+// What comes next when a run resumes.
+enum class Phase : std::int32_t { evaluate_start = 0, generate = 1, train = 2, evaluate = 3, finished = 4 };
+struct RunState {
+    std::int64_t step = 0;         // optimizer steps done
+    std::int64_t round = 1;        // the round in hand
+    Phase phase = Phase::evaluate_start;
+    std::int64_t cursor = 0;       // examples of the data order handed to rounds before this one
+    std::int64_t step_in_round = 0;
+    std::map<std::string, std::int64_t> table_rows;  // of every table of run.h5 at this moment
+};
+// The flat vectors of an optimizer shard: elements shard.begin .. shard.end-1 of ParameterSet's flat vector.
+struct OptimizerShard {
+    Range shard;
+    std::span<float> first_moment;
+    std::span<float> second_moment;
+};
+struct CheckpointInfo {
+    std::string deck;            // effective text
+    std::string model;           // TOML of the model's configuration
+    TokenizerTable tokenizer;
+    RunState state;
+};
+// Collective over `io`'s communicator: every rank calls it with the same arguments but for its shard. `writers` ranks
+// open the file (0: one per node). Returns the bytes written (on every rank).
+std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters,
+                              OptimizerShard const& shard, std::int64_t writers);
+void write_model(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters);
+
+// The texts and the state of a model or checkpoint, without its parameters (a model has no state). Verifies the file.
+// By the calling rank alone.
+CheckpointInfo read_checkpoint_info(IoThread& io, Path const& path);
+// Fills `parameters` and, where `shard` is given, the moments (error if the file is a model). Collective; the saving
+// job's ranks and grid do not matter. Error bad_data names a parameter that is missing or has another shape.
+void read_checkpoint(IoThread& io, Path const& path, ParameterSet& parameters, OptimizerShard const* shard);
+
+// Names in `folder` of the form step-NNNNNNNN.h5, newest first.
+std::vector<Path> list_checkpoints(Path const& folder);
+Path checkpoint_path(Path const& folder, std::int64_t step);
+Path round_path(Path const& folder, std::int64_t round);  // round-0001.h5
+
+// --- any of our files ---
+// Reads the whole file and checks it: digest, schema of its format, checksums, finite values. Throws Error(bad_data)
+// that says what is wrong and where.
+void check_file(IoThread& io, Path const& path);
+// A screenful about it: format, version, commit, sizes of its datasets, attributes.
+std::string describe_file(IoThread& io, Path const& path);
+
+}  // namespace selvage::io

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The one forward code, for generation and training. Rows are tokens; what a row sees of its sequence is in KV pages.
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/process_grid.h"
+#include "kernels/attention.h"
+#include "model/model_config.h"
+#include "tensor/parameter_set.h"
+
+namespace selvage {
+
+// Pages of every layer. Which page belongs to which sequence is the caller's business.
+class KvCache {
+  public:
+    KvCache(Arena& arena, ModelConfig const& config, std::int64_t pages);
+    std::int64_t pages() const { return pages_; }
+    kernels::KvPages layer(std::int64_t layer) const;
+    static std::size_t bytes_per_page(ModelConfig const& config);
+
+  private:
+    ModelConfig config_;
+    std::int64_t pages_;
+    std::vector<Tensor> layers_;
+};
+
+// Rows to run: tokens and their positions, grouped in segments (one sequence each, every row in exactly one).
+struct TokenBatch {
+    std::span<std::int32_t const> tokens;
+    std::span<std::int32_t const> positions;
+    std::span<kernels::AttentionSegment const> segments;
+};
+
+// Packed rows of whole sequences, position 0 first, for training and scoring: builds positions, segments and page tables
+// (pages handed out from 0 on). Keeps what the TokenBatch points to.
+class PackedSequences {
+  public:
+    // lengths of the sequences that lie one after the other in `tokens`.
+    PackedSequences(std::span<std::int32_t const> tokens, std::span<std::int64_t const> lengths);
+    TokenBatch batch() const { return {tokens_, positions_, segments_}; }
+    std::int64_t pages() const { return pages_; }
+    // Pages that `rows` rows in at most `sequences` sequences can need.
+    static std::int64_t pages_for(std::int64_t rows, std::int64_t sequences);
+
+  private:
+    std::vector<std::int32_t> tokens_, positions_, page_tables_;
+    std::vector<kernels::AttentionSegment> segments_;
+    std::int64_t pages_ = 0;
+};
+
+enum class Keep : std::uint8_t { nothing, activations };
+
+// Buffers of one forward pass of at most `rows` rows; with Keep::activations also what the backward pass needs.
+class Workspace {
+  public:
+    Workspace(Arena& arena, ModelConfig const& config, std::int64_t rows, Keep keep);
+    ~Workspace();
+    std::int64_t rows() const;
+    struct Buffers;
+    Buffers& buffers() { return *buffers_; }
+
+  private:
+    std::unique_ptr<Buffers> buffers_;
+};
+
+class Model {
+  public:
+    Model(Arena& arena, ModelConfig config, ProcessGrid const& grid);
+    ~Model();
+
+    ModelConfig const& config() const { return config_; }
+    ParameterSet& parameters() { return parameters_; }
+    ParameterSet const& parameters() const { return parameters_; }
+
+    // Makes the packed form of the weights for the sweeps that do not change them, and drops it. Forward uses it when
+    // it is there; the bits are the same.
+    void pack(Arena& arena);
+    void unpack();
+
+    // Runs the rows through all layers: stores their keys and values, returns the final norm's output [rows, hidden],
+    // valid until the workspace is used again.
+    TensorView forward(TokenBatch const& batch, KvCache& cache, Workspace& workspace);
+    // logits[n, vocabulary] of hidden[n, hidden].
+    void logits(TensorView out, TensorView hidden);
+    // Adds the gradient of sum_r weight[r] * -log p(targets[r]) over rows with weight != 0 into `gradients`
+    // [flat_size], for the batch of the last forward on this workspace (Keep::activations). Returns the loss sum in
+    // fp64, in row order. Never holds more than `logit_rows` rows of logits.
+    double backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights, KvCache& cache,
+                    Workspace& workspace, TensorView gradients);
+
+    static constexpr std::int64_t logit_rows = 256;
+
+  private:
+    struct Packed;
+    ModelConfig config_;
+    ParameterSet parameters_;
+    Stream stream_;
+    std::unique_ptr<Packed> packed_;
+};
+
+// The parameters in order, with shapes and initialisation (residual projections scaled by 1/sqrt(2 layers)).
+std::vector<ParameterSpec> parameter_specs(ModelConfig const& config);
+
+}  // namespace selvage

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// AdamW whose moments are sharded over the data axis (ZeRO-1, Rajbhandari et al. 2020). Bits do not depend on the number of ranks.
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "comm/process_grid.h"
+#include "optimize/options.h"
+#include "tensor/parameter_set.h"
+
+namespace selvage {
+
+class ShardedAdamW {
+  public:
+    ShardedAdamW(Arena& arena, ProcessGrid const& grid, ParameterSet& parameters, OptimizerOptions options);
+
+    // Elements of the flat vector that each rank of the data axis owns: whole blocks of ParameterSet::block_elements.
+    std::vector<Range> const& shards() const { return shards_; }
+    Range shard() const { return shards_[static_cast<std::size_t>(rank_)]; }
+    TensorView first_moment() const { return first_moment_; }    // [shard size]
+    TensorView second_moment() const { return second_moment_; }
+
+    struct Result {
+        double grad_norm = 0;  // of the normalised gradient, before clipping
+        double learning_rate = 0;
+        bool finite = true;    // false: nothing was changed
+    };
+    // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data: norm, clip,
+    // update of the shard, then all ranks gather the new values.
+    Result step(TensorView gradient, double weight_sum, std::int64_t step, std::int64_t total_steps);
+
+  private:
+    ProcessGrid const& grid_;
+    ParameterSet& parameters_;
+    OptimizerOptions options_;
+    int rank_ = 0;
+    std::vector<Range> shards_;
+    Tensor first_moment_, second_moment_;
+};
+
+}  // namespace selvage

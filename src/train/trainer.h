@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One optimizer step on planned lanes.
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/process_grid.h"
+#include "data/packing.h"
+#include "model/model.h"
+#include "optimize/sharded_adamw.h"
+
+namespace selvage {
+
+struct TrainOptions {
+    std::int64_t lanes = 8;
+    std::int64_t steps_per_round = 100;
+    std::int64_t batch_tokens = 8192;
+    std::int64_t micro_batch_tokens = 1024;
+    std::string shard = "optimizer";   // ZeRO-1; the other stages come with the tensor axis
+    std::string recompute = "none";
+    std::int64_t threads_per_rank = 1;
+    OptimizerOptions optimizer;
+};
+
+class Trainer {
+  public:
+    // Errors (bad_data): more data ranks than lanes, lanes not a power of two.
+    Trainer(Arena& arena, ProcessGrid const& grid, Model& model, TrainOptions const& options);
+    ~Trainer();
+
+    struct Result {
+        double loss = 0;  // weighted mean, nats per target token
+        double grad_norm = 0;
+        double learning_rate = 0;
+        std::int64_t target_tokens = 0;  // positions with loss weight, all lanes
+        std::int64_t input_tokens = 0;
+        bool finite = true;
+    };
+    // Collective over the data axis. `rows` is the woven file that the plan indexes.
+    Result step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps);
+    ShardedAdamW& optimizer();
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace selvage
