@@ -4,8 +4,9 @@
 namespace selvage {
 
 void fail_check(char const* condition, char const* file, int line, std::string const& message) {
-    throw Error(ExitCode::internal, fmt::format("internal check failed: {} ({}) at {}:{}; this is a bug in Selvage, please report it",
-                                                message, condition, file, line));
+    throw Error(ExitCode::internal,
+                fmt::format("internal check failed: {} ({}) at {}:{}; this is a bug in Selvage, please report it",
+                            message, condition, file, line));
 }
 
 }  // namespace selvage

@@ -41,8 +41,8 @@ template <class... Args>
 
 // Our own bug: always on, cheap, no side effects inside the condition.
 // SELVAGE_CHECK(a == b, "sizes differ: {} and {}", a, b)
-#define SELVAGE_CHECK(condition, ...)                                                             \
-    do {                                                                                          \
-        if (!(condition)) [[unlikely]]                                                            \
-            ::selvage::fail_check(#condition, __FILE__, __LINE__, ::fmt::format(__VA_ARGS__));    \
+#define SELVAGE_CHECK(condition, ...)                                                          \
+    do {                                                                                       \
+        if (!(condition)) [[unlikely]]                                                         \
+            ::selvage::fail_check(#condition, __FILE__, __LINE__, ::fmt::format(__VA_ARGS__)); \
     } while (false)

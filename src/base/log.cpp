@@ -11,7 +11,8 @@ struct State {
     std::shared_ptr<spdlog::logger> logger;
     int rank = 0;
     int size = 1;
-    State() : logger(std::make_shared<spdlog::logger>("selvage", std::make_shared<spdlog::sinks::stderr_color_sink_mt>())) {
+    State()
+        : logger(std::make_shared<spdlog::logger>("selvage", std::make_shared<spdlog::sinks::stderr_color_sink_mt>())) {
         logger->set_pattern("%Y-%m-%dT%H:%M:%S %^%l%$ %v");
         logger->flush_on(spdlog::level::debug);
     }
@@ -24,10 +25,14 @@ State& state() {
 
 spdlog::level::level_enum level_of(Level level) {
     switch (level) {
-        case Level::debug: return spdlog::level::debug;
-        case Level::info: return spdlog::level::info;
-        case Level::warning: return spdlog::level::warn;
-        case Level::error: return spdlog::level::err;
+        case Level::debug:
+            return spdlog::level::debug;
+        case Level::info:
+            return spdlog::level::info;
+        case Level::warning:
+            return spdlog::level::warn;
+        case Level::error:
+            return spdlog::level::err;
     }
     return spdlog::level::info;
 }

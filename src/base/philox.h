@@ -55,9 +55,9 @@ class Random {
                static_cast<std::uint32_t>(seed >> 32) ^ static_cast<std::uint32_t>(purpose)} {}
 
     constexpr PhiloxCounter words(DrawIndex at) const {
-        return philox4x32({at.round, at.example, at.position,
-                           std::uint32_t{at.sample} << 16 | std::uint32_t{at.turn} << 8 | at.draw},
-                          key_);
+        return philox4x32(
+            {at.round, at.example, at.position, std::uint32_t{at.sample} << 16 | std::uint32_t{at.turn} << 8 | at.draw},
+            key_);
     }
     constexpr std::uint64_t bits(DrawIndex at) const {
         PhiloxCounter const w = words(at);

@@ -29,7 +29,8 @@ std::string broadcast_text(Communicator& communicator, std::string text, int roo
     return text;
 }
 
-std::vector<std::vector<std::byte>> gather_bytes(Communicator& communicator, std::span<std::byte const> bytes, int root) {
+std::vector<std::vector<std::byte>> gather_bytes(Communicator& communicator, std::span<std::byte const> bytes,
+                                                 int root) {
     auto const ranks = static_cast<std::size_t>(communicator.size());
     std::uint64_t const mine = bytes.size();
     std::vector<std::uint64_t> sizes(ranks);
@@ -46,7 +47,8 @@ std::vector<std::vector<std::byte>> gather_bytes(Communicator& communicator, std
     std::vector<std::vector<std::byte>> parts;
     std::size_t at = 0;
     for (std::size_t r = 0; here && r < ranks; ++r) {
-        parts.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(at), all.begin() + static_cast<std::ptrdiff_t>(at + recv_counts[r]));
+        parts.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(at),
+                           all.begin() + static_cast<std::ptrdiff_t>(at + recv_counts[r]));
         at += recv_counts[r];
     }
     return parts;

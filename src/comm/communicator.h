@@ -63,7 +63,8 @@ std::int64_t min_over(Communicator& communicator, std::int64_t value);
 // The string of `root`, everywhere.
 std::string broadcast_text(Communicator& communicator, std::string text, int root);
 // Every rank's bytes, at `root` in rank order (elsewhere empty).
-std::vector<std::vector<std::byte>> gather_bytes(Communicator& communicator, std::span<std::byte const> bytes, int root);
+std::vector<std::vector<std::byte>> gather_bytes(Communicator& communicator, std::span<std::byte const> bytes,
+                                                 int root);
 
 // Runs `action` on this rank, then agrees: if it threw on any rank, every rank throws (its own error, or that of the
 // lowest failing rank, with its rank named and its exit code). Call it around work that only some ranks can fail at.

@@ -23,7 +23,8 @@ class TreeSum {
         SELVAGE_CHECK(!rows_.empty() && node <= rows_.rbegin()->first, "lane node {} has no sum", node);
         std::vector<T> left = at(2 * node);
         std::vector<T> const right = at(2 * node + 1);
-        for (std::int64_t i = 0; i < width_; ++i) left[static_cast<std::size_t>(i)] += right[static_cast<std::size_t>(i)];
+        for (std::int64_t i = 0; i < width_; ++i)
+            left[static_cast<std::size_t>(i)] += right[static_cast<std::size_t>(i)];
         return left;
     }
 
@@ -53,7 +54,8 @@ std::vector<LaneNode> subtree_roots(Range lanes_of_rank, std::int64_t lanes) {
     return roots;
 }
 
-LaneAccumulator::LaneAccumulator(std::int64_t lanes, std::function<std::size_t()> make, std::function<void(std::size_t, std::size_t)> add)
+LaneAccumulator::LaneAccumulator(std::int64_t lanes, std::function<std::size_t()> make,
+                                 std::function<void(std::size_t, std::size_t)> add)
     : lanes_(lanes), make_(std::move(make)), add_(std::move(add)) {
     SELVAGE_CHECK(is_power_of_two(lanes), "{} lanes are not a power of two", lanes);
 }
@@ -88,13 +90,16 @@ void LaneAccumulator::reset() {
     stack_.clear();
 }
 
-void tree_reduce_shards(Communicator& data, EvenSplit const& lane_split, std::int64_t lanes, std::vector<Range> const& shards,
-                        std::vector<std::span<float const>> const& roots, std::span<float> out) {
+void tree_reduce_shards(Communicator& data, EvenSplit const& lane_split, std::int64_t lanes,
+                        std::vector<Range> const& shards, std::vector<std::span<float const>> const& roots,
+                        std::span<float> out) {
     auto const ranks = static_cast<std::size_t>(data.size());
     auto const rank = static_cast<std::size_t>(data.rank());
     std::vector<std::vector<LaneNode>> nodes(ranks);
-    for (std::size_t r = 0; r < ranks; ++r) nodes[r] = subtree_roots(lane_split.part(static_cast<std::int64_t>(r)), lanes);
-    SELVAGE_CHECK(nodes[rank].size() == roots.size(), "{} subtree sums for {} subtrees", roots.size(), nodes[rank].size());
+    for (std::size_t r = 0; r < ranks; ++r)
+        nodes[r] = subtree_roots(lane_split.part(static_cast<std::int64_t>(r)), lanes);
+    SELVAGE_CHECK(nodes[rank].size() == roots.size(), "{} subtree sums for {} subtrees", roots.size(),
+                  nodes[rank].size());
 
     std::int64_t const width = shards[rank].size();
     SELVAGE_CHECK(static_cast<std::int64_t>(out.size()) == width, "shard of {} elements into {}", width, out.size());
@@ -103,14 +108,16 @@ void tree_reduce_shards(Communicator& data, EvenSplit const& lane_split, std::in
     for (std::size_t r = 0; r < ranks; ++r) {
         Range const shard = shards[r];
         if (r != rank)
-            for (auto const& root : roots) send.insert(send.end(), root.begin() + shard.begin, root.begin() + shard.end);
+            for (auto const& root : roots)
+                send.insert(send.end(), root.begin() + shard.begin, root.begin() + shard.end);
         send_counts[r] = r == rank ? 0 : roots.size() * static_cast<std::size_t>(shard.size()) * sizeof(float);
         recv_counts[r] = r == rank ? 0 : nodes[r].size() * static_cast<std::size_t>(width) * sizeof(float);
     }
     std::size_t received = 0;
     for (std::size_t const count : recv_counts) received += count;
     std::vector<float> recv(received / sizeof(float));
-    data.all_to_all_v(std::as_bytes(std::span(send)), send_counts, std::as_writable_bytes(std::span(recv)), recv_counts);
+    data.all_to_all_v(std::as_bytes(std::span(send)), send_counts, std::as_writable_bytes(std::span(recv)),
+                      recv_counts);
 
     std::map<LaneNode, float const*> rows;
     float const* at = recv.data();
@@ -128,8 +135,8 @@ void tree_reduce_shards(Communicator& data, EvenSplit const& lane_split, std::in
     std::copy(total.begin(), total.end(), out.begin());
 }
 
-std::vector<double> tree_sum_lanes(Communicator& data, EvenSplit const& lane_split, std::int64_t lanes, std::span<double const> mine,
-                                   std::int64_t width) {
+std::vector<double> tree_sum_lanes(Communicator& data, EvenSplit const& lane_split, std::int64_t lanes,
+                                   std::span<double const> mine, std::int64_t width) {
     std::vector<double> all(static_cast<std::size_t>(lanes * width));
     std::vector<std::size_t> counts;
     for (std::int64_t r = 0; r < data.size(); ++r)

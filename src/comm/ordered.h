@@ -22,7 +22,8 @@ std::vector<LaneNode> subtree_roots(Range lanes_of_rank, std::int64_t lanes);
 // `make` gives a new buffer handle, `add(to, from)` adds one into the other, elementwise; the handle `from` is reused.
 class LaneAccumulator {
   public:
-    LaneAccumulator(std::int64_t lanes, std::function<std::size_t()> make, std::function<void(std::size_t, std::size_t)> add);
+    LaneAccumulator(std::int64_t lanes, std::function<std::size_t()> make,
+                    std::function<void(std::size_t, std::size_t)> add);
     // The buffer for the next lane (its content is what the caller last left in it).
     std::size_t begin_lane();
     // Says that the buffer is complete; merges what can be merged.

@@ -11,13 +11,17 @@ char const* name_of(Axis axis) {
 }
 
 ProcessGrid::ProcessGrid(std::unique_ptr<Communicator> world, GridOptions const& options) : world_(std::move(world)) {
-    std::array<std::int64_t, axis_count> sizes = {options.tensor, options.context, options.expert, options.pipeline, options.data};
+    std::array<std::int64_t, axis_count> sizes = {options.tensor, options.context, options.expert, options.pipeline,
+                                                  options.data};
     std::int64_t others = 1;
     for (int a = 0; a < axis_count - 1; ++a) {
         auto const size = sizes[static_cast<std::size_t>(a)];
         char const* const name = name_of(static_cast<Axis>(a));
-        if (size < 1) fail(ExitCode::bad_data, "grid.{} is {} (an axis has at least one rank); set it to 1", name, size);
-        if (size > 1) fail(ExitCode::bad_data, "grid.{} is {}, but this version splits along the data axis only; set it to 1", name, size);
+        if (size < 1)
+            fail(ExitCode::bad_data, "grid.{} is {} (an axis has at least one rank); set it to 1", name, size);
+        if (size > 1)
+            fail(ExitCode::bad_data, "grid.{} is {}, but this version splits along the data axis only; set it to 1",
+                 name, size);
         others *= size;
     }
     std::int64_t& data = sizes[static_cast<std::size_t>(Axis::data)];
@@ -25,7 +29,8 @@ ProcessGrid::ProcessGrid(std::unique_ptr<Communicator> world, GridOptions const&
     if (data < 0) fail(ExitCode::bad_data, "grid.data is {}; use 0 for all remaining ranks", data);
     if (data == 0) data = ranks / others;
     if (data * others != ranks)
-        fail(ExitCode::bad_data, "the grid has {} ranks (grid.data = {}), but the job has {}; start {} ranks or set grid.data = 0",
+        fail(ExitCode::bad_data,
+             "the grid has {} ranks (grid.data = {}), but the job has {}; start {} ranks or set grid.data = 0",
              data * others, data, ranks, data * others);
 
     std::int64_t below = 1;  // ranks per step along this axis
@@ -33,7 +38,8 @@ ProcessGrid::ProcessGrid(std::unique_ptr<Communicator> world, GridOptions const&
         std::int64_t const size = sizes[static_cast<std::size_t>(a)];
         std::int64_t const rank = world_->rank();
         std::int64_t const along = rank / below % size;
-        axes_[static_cast<std::size_t>(a)] = world_->split(static_cast<int>(rank - along * below), static_cast<int>(along));
+        axes_[static_cast<std::size_t>(a)] =
+            world_->split(static_cast<int>(rank - along * below), static_cast<int>(along));
         below *= size;
     }
 }
@@ -42,7 +48,8 @@ std::string ProcessGrid::description() const {
     std::string text;
     for (int a = 0; a < axis_count; ++a) {
         auto const axis = static_cast<Axis>(a);
-        if (size(axis) > 1 || axis == Axis::data) text += fmt::format("{}{} {}", text.empty() ? "" : " x ", name_of(axis), size(axis));
+        if (size(axis) > 1 || axis == Axis::data)
+            text += fmt::format("{}{} {}", text.empty() ? "" : " x ", name_of(axis), size(axis));
     }
     return text;
 }

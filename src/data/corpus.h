@@ -14,18 +14,20 @@ namespace selvage {
 enum class TooLong : std::uint8_t { drop, truncate };
 
 struct DataOptions {
-    std::vector<std::string> train;       // data files
+    std::vector<std::string> train;  // data files
     std::vector<std::string> validation;
     std::vector<std::string> heldout;
-    std::int64_t context = 512;           // most tokens of prompt and answer together
-    TooLong too_long = TooLong::drop;     // truncate: the prompt loses its beginning; a pair whose answer alone does not fit is dropped
+    std::int64_t context = 512;  // most tokens of prompt and answer together
+    TooLong too_long =
+        TooLong::drop;  // truncate: the prompt loses its beginning; a pair whose answer alone does not fit is dropped
 };
 
 class Corpus {
   public:
     // Reads and verifies the files (each rank by itself). Errors (bad_data): tokenizers of the files differ, a token id
     // outside `vocabulary` (file, row), no example left.
-    Corpus(io::IoThread& io, std::vector<std::string> const& paths, std::int64_t context, TooLong too_long, std::int64_t vocabulary);
+    Corpus(io::IoThread& io, std::vector<std::string> const& paths, std::int64_t context, TooLong too_long,
+           std::int64_t vocabulary);
 
     std::int64_t size() const { return static_cast<std::int64_t>(rows_.size()); }
     // The i-th example that was kept; its index is the row counted through the files.

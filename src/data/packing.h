@@ -19,15 +19,15 @@ struct PackedRow {
     std::vector<std::int64_t> indices;  // into the woven file
 };
 struct StepPlan {
-    std::int64_t step = 0;                     // counted through the run, from 1
-    std::vector<std::vector<PackedRow>> lanes; // [lane][micro-batch]
+    std::int64_t step = 0;                      // counted through the run, from 1
+    std::vector<std::vector<PackedRow>> lanes;  // [lane][micro-batch]
 };
 
 // Plans of the steps first_step .. first_step + steps - 1 of one round. The walk goes through the woven file in seeded
 // order, reshuffled when it ends. A step takes rows until the next would exceed batch_tokens (at least one). Errors
 // (bad_data): a row longer than a micro-batch (says the row and the key to raise).
-std::vector<StepPlan> plan_steps(std::vector<std::int64_t> const& woven_lengths, PackingOptions const& options, std::uint64_t seed,
-                                 std::int64_t round, std::int64_t first_step, std::int64_t steps);
+std::vector<StepPlan> plan_steps(std::vector<std::int64_t> const& woven_lengths, PackingOptions const& options,
+                                 std::uint64_t seed, std::int64_t round, std::int64_t first_step, std::int64_t steps);
 std::vector<io::Use> uses_of(std::vector<StepPlan> const& plans, std::vector<std::int64_t> const& woven_lengths);
 
 }  // namespace selvage

@@ -40,33 +40,37 @@ class Deck {
     void bind(std::string const& key, bool& value, std::string const& doc);
     void bind(std::string const& key, std::int64_t& value, std::string const& doc, Bounds bounds = {});
     void bind(std::string const& key, double& value, std::string const& doc, Bounds bounds = {});
-    void bind(std::string const& key, std::string& value, std::string const& doc, std::vector<std::string> choices = {});
+    void bind(std::string const& key, std::string& value, std::string const& doc,
+              std::vector<std::string> choices = {});
     // An input path, or a list of them; made absolute against the deck's folder. "" stays "". A value given by set() is
     // relative to the working directory. One string is accepted as a list of one.
     void bind_path(std::string const& key, std::string& value, std::string const& doc);
     void bind_paths(std::string const& key, std::vector<std::string>& value, std::string const& doc);
     // An enumeration by names; bind_choices takes a list, or one name as a list of one.
     template <class Enum>
-    void bind_choice(std::string const& key, Enum& value, std::vector<std::pair<std::string, Enum>> const& names, std::string const& doc) {
+    void bind_choice(std::string const& key, Enum& value, std::vector<std::pair<std::string, Enum>> const& names,
+                     std::string const& doc) {
         std::size_t const index = bind_index(key, position_of(value, names), names_of(names), doc);
         value = names[index].second;
     }
     template <class Enum>
-    void bind_choices(std::string const& key, std::vector<Enum>& value, std::vector<std::pair<std::string, Enum>> const& names,
-                      std::string const& doc) {
+    void bind_choices(std::string const& key, std::vector<Enum>& value,
+                      std::vector<std::pair<std::string, Enum>> const& names, std::string const& doc) {
         std::vector<std::size_t> defaults;
         for (Enum const& item : value) defaults.push_back(position_of(item, names));
         value.clear();
-        for (std::size_t index : bind_indices(key, defaults, names_of(names), doc)) value.push_back(names[index].second);
+        for (std::size_t index : bind_indices(key, defaults, names_of(names), doc))
+            value.push_back(names[index].second);
     }
 
     bool has(std::string const& key) const;
     // "file:line" of a key, or "--set key=value"; for messages of checks that span keys.
     std::string where(std::string const& key) const;
-    // After all bind() calls: an unknown table or key is an error (bad_data) with file, line and the nearest known name.
+    // After all bind() calls: an unknown table or key is an error (bad_data) with file, line and the nearest known
+    // name.
     void finish() const;
-    // All bound keys with their values as TOML, in the order of the bind() calls, one [table] each; with documentation as
-    // comments if asked. Reading it back gives the same options.
+    // All bound keys with their values as TOML, in the order of the bind() calls, one [table] each; with documentation
+    // as comments if asked. Reading it back gives the same options.
     std::string effective(bool with_documentation) const;
 
   private:
@@ -83,7 +87,8 @@ class Deck {
         for (auto const& [name, value] : names) out.push_back(name);
         return out;
     }
-    std::size_t bind_index(std::string const& key, std::size_t fallback, std::vector<std::string> const& names, std::string const& doc);
+    std::size_t bind_index(std::string const& key, std::size_t fallback, std::vector<std::string> const& names,
+                           std::string const& doc);
     std::vector<std::size_t> bind_indices(std::string const& key, std::vector<std::size_t> const& fallback,
                                           std::vector<std::string> const& names, std::string const& doc);
     struct State;

@@ -30,7 +30,7 @@ struct DraftRequest {
     std::int64_t example = 0;
     std::int32_t sample = 0;
     std::int32_t turn = 0;
-    std::vector<Token> prompt;         // at least one token
+    std::vector<Token> prompt;  // at least one token
     std::int64_t max_new_tokens = 128;
     SamplerOptions sampler;
     Purpose purpose = Purpose::sample;
@@ -42,17 +42,18 @@ struct DraftRequest {
 
 class Engine {
   public:
-    // Memory: `cache_mib` of KV pages; a request that can never fit is Error(bad_data) with the figures. Sequences that run
-    // out of pages are stopped and run again later from their own tokens, to the same bits.
-    Engine(Arena& arena, Model& model, GenerateOptions const& options, std::int64_t context, SpecialTokens special, std::uint64_t seed);
+    // Memory: `cache_mib` of KV pages; a request that can never fit is Error(bad_data) with the figures. Sequences that
+    // run out of pages are stopped and run again later from their own tokens, to the same bits.
+    Engine(Arena& arena, Model& model, GenerateOptions const& options, std::int64_t context, SpecialTokens special,
+           std::uint64_t seed);
     ~Engine();
 
     struct Hooks {
         std::function<std::optional<DraftRequest>()> next;  // nullopt: nothing more for now (asked again each step)
         std::function<bool()> exhausted;                    // true: `next` will never give more
         std::function<void(Draft&&)> done;
-        std::function<bool()> progress;                     // called every step; false stops
-        std::function<void(Token)> token;                   // optional: every new token, for streaming one request
+        std::function<bool()> progress;    // called every step; false stops
+        std::function<void(Token)> token;  // optional: every new token, for streaming one request
     };
     // Draws use DrawIndex{round, example, position in the answer, sample, turn}.
     void run(std::int64_t round, Hooks const& hooks);

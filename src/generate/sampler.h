@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Exact sampling: weights are integers, so totals, cuts and the inverse CDF are the same for any split of the vocabulary.
+// Exact sampling: weights are integers, so totals, cuts and the inverse CDF are the same for any split of the
+// vocabulary.
 #include <cstdint>
 #include <span>
 
@@ -20,8 +21,8 @@ struct SampledToken {
     float sampled_logprob = 0;  // log(weight / kept total); 0 for temperature 0
 };
 
-// weights: fixed_point_weights() of one row (kernels/softmax.h). top-k first, then top-p of what is left; order by weight,
-// ties by id. `bits` is the draw. Walks the vocabulary in id order.
+// weights: fixed_point_weights() of one row (kernels/softmax.h). top-k first, then top-p of what is left; order by
+// weight, ties by id. `bits` is the draw. Walks the vocabulary in id order.
 SampledToken sample_token(std::span<std::int64_t const> weights, SamplerOptions const& options, std::uint64_t bits);
 
 }  // namespace selvage

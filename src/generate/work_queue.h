@@ -25,9 +25,9 @@ class WorkQueue {
     Communicator& axis_;
     std::int64_t count_;
     std::int64_t ahead_;
-    std::int64_t counter_ = 0;      // rank 0: next item to hand out
-    std::int64_t told_ = 0;         // rank 0: ranks that were told there is nothing more
-    std::int64_t first_ = 0;        // items first_ .. last_ - 1 are held here
+    std::int64_t counter_ = 0;  // rank 0: next item to hand out
+    std::int64_t told_ = 0;     // rank 0: ranks that were told there is nothing more
+    std::int64_t first_ = 0;    // items first_ .. last_ - 1 are held here
     std::int64_t last_ = 0;
     bool asked_ = false;
     bool exhausted_ = false;

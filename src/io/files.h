@@ -32,7 +32,7 @@ struct DataFile {
     std::vector<std::int64_t> offsets;        // pairs + 1
     std::vector<std::int32_t> prompt_length;  // per pair
     TokenizerTable tokenizer;
-    Attributes attributes;                    // source digest, counts of dropped lines
+    Attributes attributes;  // source digest, counts of dropped lines
     std::int64_t pairs() const { return static_cast<std::int64_t>(prompt_length.size()); }
 };
 void write_data(IoThread& io, Path const& path, DataFile const& file);  // by the calling rank alone
@@ -48,7 +48,8 @@ void write_drafts(IoThread& io, Path const& path, DraftsFile const& file);
 DraftsFile read_drafts(IoThread& io, Path const& path);
 
 // --- woven ("selvage-woven"), rows ordered by (example, sample, method) ---
-// One use of a row in training: which step and lane, which packed row of the step, at which token of it, which woven row.
+// One use of a row in training: which step and lane, which packed row of the step, at which token of it, which woven
+// row.
 struct Use {
     std::int64_t step = 0;
     std::int32_t lane = 0;
@@ -79,10 +80,10 @@ void write_scores(IoThread& io, Path const& path, ScoresFile const& file);
 // What comes next when a run resumes.
 enum class Phase : std::int32_t { evaluate_start = 0, generate = 1, train = 2, evaluate = 3, finished = 4 };
 struct RunState {
-    std::int64_t step = 0;         // optimizer steps done
-    std::int64_t round = 1;        // the round in hand
+    std::int64_t step = 0;   // optimizer steps done
+    std::int64_t round = 1;  // the round in hand
     Phase phase = Phase::evaluate_start;
-    std::int64_t cursor = 0;       // examples of the data order handed to rounds before this one
+    std::int64_t cursor = 0;  // examples of the data order handed to rounds before this one
     std::int64_t step_in_round = 0;
     std::map<std::string, std::int64_t> table_rows;  // of every table of run.h5 at this moment
 };
@@ -93,15 +94,15 @@ struct OptimizerShard {
     std::span<float> second_moment;
 };
 struct CheckpointInfo {
-    std::string deck;            // effective text
-    std::string model;           // TOML of the model's configuration
+    std::string deck;   // effective text
+    std::string model;  // TOML of the model's configuration
     TokenizerTable tokenizer;
     RunState state;
 };
 // Collective over `io`'s communicator: every rank calls it with the same arguments but for its shard. `writers` ranks
 // open the file (0: one per node). Returns the bytes written (on every rank).
-std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters,
-                              OptimizerShard const& shard, std::int64_t writers);
+std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info,
+                              ParameterSet const& parameters, OptimizerShard const& shard, std::int64_t writers);
 void write_model(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters);
 
 // The texts and the state of a model or checkpoint, without its parameters (a model has no state). Verifies the file.

@@ -19,8 +19,8 @@ class IoThread {
     IoThread(IoThread const&) = delete;
     IoThread& operator=(IoThread const&) = delete;
 
-    // Jobs run one after the other, in the order submitted. A job that is collective must be submitted by every rank, in
-    // the same order with respect to the other collective jobs. Exceptions arrive at the future.
+    // Jobs run one after the other, in the order submitted. A job that is collective must be submitted by every rank,
+    // in the same order with respect to the other collective jobs. Exceptions arrive at the future.
     template <class Job>
     auto submit(Job job) -> std::future<std::invoke_result_t<Job>> {
         auto task = std::make_shared<std::packaged_task<std::invoke_result_t<Job>()>>(std::move(job));

@@ -10,7 +10,8 @@ enum class Gate : std::uint8_t { silu, gelu };  // gelu: the tanh form, Hendryck
 // out = gate_function(gate) * up, elementwise (SwiGLU, GeGLU; Shazeer 2020).
 void gated_forward(TensorView out, TensorView gate, TensorView up, Gate function, Stream& stream);
 // d_gate and d_up are overwritten and may alias gate and up.
-void gated_backward(TensorView d_gate, TensorView d_up, TensorView d_out, TensorView gate, TensorView up, Gate function, Stream& stream);
+void gated_backward(TensorView d_gate, TensorView d_up, TensorView d_out, TensorView gate, TensorView up, Gate function,
+                    Stream& stream);
 
 void gelu_forward(TensorView out, TensorView in, Stream& stream);
 void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream& stream);

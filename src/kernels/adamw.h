@@ -19,10 +19,11 @@ struct AdamWStep {
 };
 
 // All four [n] f32, n a multiple of 16: every element by the same vector code. Updates values and moments in place.
-void adamw_update(TensorView values, TensorView first_moment, TensorView second_moment, TensorView gradient, AdamWStep const& step,
-                  Stream& stream);
+void adamw_update(TensorView values, TensorView first_moment, TensorView second_moment, TensorView gradient,
+                  AdamWStep const& step, Stream& stream);
 
-// out[b] (host, doubles) = sum of squares of block b of values[n], blocks of `block` elements, in fp64 in a fixed order.
+// out[b] (host, doubles) = sum of squares of block b of values[n], blocks of `block` elements, in fp64 in a fixed
+// order.
 void block_sums_of_squares(double* out, TensorView values, std::int64_t block, Stream& stream);
 
 }  // namespace selvage::kernels

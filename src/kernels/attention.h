@@ -27,12 +27,13 @@ struct KvPages {
 struct AttentionSegment {
     std::int64_t first_row = 0;
     std::int64_t rows = 0;
-    std::int64_t first_position = 0;          // position of first_row in its sequence
-    std::span<std::int32_t const> page_table; // page_table[i] holds positions 64 i .. 64 i + 63; borrowed for the call
+    std::int64_t first_position = 0;           // position of first_row in its sequence
+    std::span<std::int32_t const> page_table;  // page_table[i] holds positions 64 i .. 64 i + 63; borrowed for the call
 };
 
 // Writes keys and values [rows, kv_heads, head_size] of the segments into their pages.
-void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<AttentionSegment const> segments, Stream& stream);
+void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<AttentionSegment const> segments,
+              Stream& stream);
 
 // out[rows, heads, head_size] for queries of the same shape; row r sees the positions 0 .. its own, all stored before.
 // log_sum_exp[rows, heads] is kept for the backward pass (may be empty). scale is usually 1/sqrt(head_size).
@@ -40,7 +41,8 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
                        std::span<AttentionSegment const> segments, float scale, Stream& stream);
 
 // Gradients of whole sequences (first_position = 0): d_queries, d_keys, d_values overwritten, in the shapes of queries
-// [rows, heads, head_size] and keys, values [rows, kv_heads, head_size]. The order of sums depends on the segment alone.
+// [rows, heads, head_size] and keys, values [rows, kv_heads, head_size]. The order of sums depends on the segment
+// alone.
 void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
                         TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
                         std::span<AttentionSegment const> segments, float scale, Stream& stream);

@@ -10,12 +10,13 @@ namespace selvage::kernels {
 // empty in inference). Zhang and Sennrich 2019.
 void rmsnorm_forward(TensorView out, TensorView rstd, TensorView in, TensorView weight, float epsilon, Stream& stream);
 // d_in = (overwrites), d_weight += (in row order).
-void rmsnorm_backward(TensorView d_in, TensorView d_weight, TensorView d_out, TensorView in, TensorView rstd, TensorView weight, Stream& stream);
+void rmsnorm_backward(TensorView d_in, TensorView d_weight, TensorView d_out, TensorView in, TensorView rstd,
+                      TensorView weight, Stream& stream);
 
 // Ba et al. 2016, with weight and bias [hidden]; mean[rows] and rstd[rows] are kept (may be empty).
-void layernorm_forward(TensorView out, TensorView mean, TensorView rstd, TensorView in, TensorView weight, TensorView bias, float epsilon,
-                       Stream& stream);
-void layernorm_backward(TensorView d_in, TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in, TensorView mean,
-                        TensorView rstd, TensorView weight, Stream& stream);
+void layernorm_forward(TensorView out, TensorView mean, TensorView rstd, TensorView in, TensorView weight,
+                       TensorView bias, float epsilon, Stream& stream);
+void layernorm_backward(TensorView d_in, TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
+                        TensorView mean, TensorView rstd, TensorView weight, Stream& stream);
 
 }  // namespace selvage::kernels

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Everything that turns logits into probabilities. One log-sum-exp for training, `score` and the sampler: over
-// vocabulary blocks of 1024 in order (each block: its maximum, then 16 partial sums and their tree), blocks merged in order.
+// vocabulary blocks of 1024 in order (each block: its maximum, then 16 partial sums and their tree), blocks merged in
+// order.
 #include <cstdint>
 
 #include "device/device.h"
@@ -14,11 +15,13 @@ constexpr std::int64_t vocabulary_block = 1024;
 // log_sum_exp[rows] of logits[rows, vocabulary].
 void log_sum_exp(TensorView log_sum_exp, TensorView logits, Stream& stream);
 // out[row] = logits[row, targets[row]] - log_sum_exp[row]; targets i32.
-void target_log_probability(TensorView out, TensorView logits, TensorView log_sum_exp, TensorView targets, Stream& stream);
+void target_log_probability(TensorView out, TensorView logits, TensorView log_sum_exp, TensorView targets,
+                            Stream& stream);
 // out i32 [rows]: the largest logit, ties to the lowest id.
 void argmax(TensorView out, TensorView logits, Stream& stream);
 // In place, logits[row, :] = (softmax - onehot(target)) * weight[row]: the gradient of sum(weight * -log p(target)).
-void cross_entropy_backward(TensorView logits, TensorView log_sum_exp, TensorView targets, TensorView weight, Stream& stream);
+void cross_entropy_backward(TensorView logits, TensorView log_sum_exp, TensorView targets, TensorView weight,
+                            Stream& stream);
 
 // Sampling weights as integers: out i64 [rows, vocabulary] = floor(exp((logit - max) / temperature) * 2^40), so that
 // sums over any part of the vocabulary are exact. temperature > 0. The vocabulary is at most 2^22.

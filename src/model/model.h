@@ -34,8 +34,8 @@ struct TokenBatch {
     std::span<kernels::AttentionSegment const> segments;
 };
 
-// Packed rows of whole sequences, position 0 first, for training and scoring: builds positions, segments and page tables
-// (pages handed out from 0 on). Keeps what the TokenBatch points to.
+// Packed rows of whole sequences, position 0 first, for training and scoring: builds positions, segments and page
+// tables (pages handed out from 0 on). Keeps what the TokenBatch points to.
 class PackedSequences {
   public:
     // lengths of the sequences that lie one after the other in `tokens`.
@@ -88,8 +88,8 @@ class Model {
     // Adds the gradient of sum_r weight[r] * -log p(targets[r]) over rows with weight != 0 into `gradients`
     // [flat_size], for the batch of the last forward on this workspace (Keep::activations). Returns the loss sum in
     // fp64, in row order. Never holds more than `logit_rows` rows of logits.
-    double backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights, KvCache& cache,
-                    Workspace& workspace, TensorView gradients);
+    double backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights,
+                    KvCache& cache, Workspace& workspace, TensorView gradients);
 
     static constexpr std::int64_t logit_rows = 256;
 

@@ -21,10 +21,10 @@ struct ModelConfig {
     double norm_epsilon = 1e-5;
     ActivationKind activation = ActivationKind::swiglu;
     double rotary_base = 10000;
-    double rotary_fraction = 1;  // share of each head's dims that is turned
-    bool tied = true;            // output projection = embedding table
-    bool attention_bias = false; // biases of query, key, value
-    bool output_bias = false;    // bias of the attention's output projection
+    double rotary_fraction = 1;   // share of each head's dims that is turned
+    bool tied = true;             // output projection = embedding table
+    bool attention_bias = false;  // biases of query, key, value
+    bool output_bias = false;     // bias of the attention's output projection
     bool mlp_bias = false;
     bool parallel_residual = false;
     bool operator==(ModelConfig const&) const = default;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// AdamW whose moments are sharded over the data axis (ZeRO-1, Rajbhandari et al. 2020). Bits do not depend on the number of ranks.
+// AdamW whose moments are sharded over the data axis (ZeRO-1, Rajbhandari et al. 2020). Bits do not depend on the
+// number of ranks.
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -18,16 +19,16 @@ class ShardedAdamW {
     // Elements of the flat vector that each rank of the data axis owns: whole blocks of ParameterSet::block_elements.
     std::vector<Range> const& shards() const { return shards_; }
     Range shard() const { return shards_[static_cast<std::size_t>(rank_)]; }
-    TensorView first_moment() const { return first_moment_; }    // [shard size]
+    TensorView first_moment() const { return first_moment_; }  // [shard size]
     TensorView second_moment() const { return second_moment_; }
 
     struct Result {
         double grad_norm = 0;  // of the normalised gradient, before clipping
         double learning_rate = 0;
-        bool finite = true;    // false: nothing was changed
+        bool finite = true;  // false: nothing was changed
     };
-    // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data: norm, clip,
-    // update of the shard, then all ranks gather the new values.
+    // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data: norm,
+    // clip, update of the shard, then all ranks gather the new values.
     Result step(TensorView gradient, double weight_sum, std::int64_t step, std::int64_t total_steps);
 
   private:

@@ -17,7 +17,8 @@ struct PrecisionRecall {
 
 // Lower-cased runs of ASCII letters and digits, as rouge-score's default tokenizer makes them.
 std::vector<std::string> rouge_words(std::string_view text);
-PrecisionRecall rouge_n(std::span<std::string const> prediction, std::span<std::string const> reference, std::int64_t n);
+PrecisionRecall rouge_n(std::span<std::string const> prediction, std::span<std::string const> reference,
+                        std::int64_t n);
 PrecisionRecall rouge_l(std::span<std::string const> prediction, std::span<std::string const> reference);
 double rouge_1(std::string_view prediction, std::string_view reference);
 double rouge_2(std::string_view prediction, std::string_view reference);

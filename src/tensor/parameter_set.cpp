@@ -12,7 +12,9 @@ namespace {
 
 constexpr std::int64_t alignment = 64;
 
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
 
 // Box-Muller on two 32-bit words: one normal number per element.
 float normal(PhiloxCounter const& words) {
@@ -65,7 +67,9 @@ void ParameterSet::initialise(std::uint64_t seed) {
         Random const random(seed ^ name_hash(spec.name.data(), spec.name.size()), Purpose::initialise);
         for (std::int64_t i = 0; i < view.elements(); ++i) {
             auto const index = static_cast<std::uint64_t>(i);
-            data[i] = spec.deviation * normal(random.words({static_cast<std::uint32_t>(index >> 32), static_cast<std::uint32_t>(index)}));
+            data[i] =
+                spec.deviation *
+                normal(random.words({static_cast<std::uint32_t>(index >> 32), static_cast<std::uint32_t>(index)}));
         }
     }
 }

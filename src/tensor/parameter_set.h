@@ -16,11 +16,11 @@ namespace selvage {
 enum class InitKind : std::uint8_t { zeros, ones, normal };
 
 struct ParameterSpec {
-    std::string name;    // unique, "layers.0.attention.query.weight"
-    Shape shape;         // global
+    std::string name;  // unique, "layers.0.attention.query.weight"
+    Shape shape;       // global
     InitKind init = InitKind::normal;
-    float deviation = 0.02F;    // standard deviation of InitKind::normal
-    bool weight_decay = true;   // norms and biases: false
+    float deviation = 0.02F;   // standard deviation of InitKind::normal
+    bool weight_decay = true;  // norms and biases: false
 };
 
 struct Parameter {
@@ -37,11 +37,11 @@ class ParameterSet {
     ParameterSet(Arena& arena, std::vector<ParameterSpec> specs);
 
     std::span<Parameter const> parameters() const { return parameters_; }
-    std::int64_t flat_size() const { return flat_size_; }      // padded to whole blocks; padding stays zero
+    std::int64_t flat_size() const { return flat_size_; }          // padded to whole blocks; padding stays zero
     std::int64_t element_count() const { return element_count_; }  // without padding
-    Parameter const& find(std::string_view name) const;        // unknown name: our own bug
-    std::int64_t index_of(std::string_view name) const;        // -1: unknown
-    TensorView values() const { return values_; }              // [flat_size] f32
+    Parameter const& find(std::string_view name) const;            // unknown name: our own bug
+    std::int64_t index_of(std::string_view name) const;            // -1: unknown
+    TensorView values() const { return values_; }                  // [flat_size] f32
     TensorView value(std::string_view name) const { return slice(values_, find(name)); }
     // The part of `flat` (any buffer of flat_size elements, e.g. gradients) that belongs to a parameter, in its shape.
     static TensorView slice(TensorView flat, Parameter const& parameter);

@@ -12,14 +12,23 @@ std::string Shape::text() const {
 }
 
 TensorView TensorView::rows(std::int64_t begin, std::int64_t end) const {
-    SELVAGE_CHECK(rank() >= 1 && 0 <= begin && begin <= end && end <= dim(0), "rows {}..{} of {}", begin, end, shape_.text());
+    SELVAGE_CHECK(rank() >= 1 && 0 <= begin && begin <= end && end <= dim(0), "rows {}..{} of {}", begin, end,
+                  shape_.text());
     std::int64_t const per_row = dim(0) == 0 ? 0 : elements() / dim(0);
     Shape part = shape_;
     switch (rank()) {
-        case 1: part = {end - begin}; break;
-        case 2: part = {end - begin, dim(1)}; break;
-        case 3: part = {end - begin, dim(1), dim(2)}; break;
-        default: part = {end - begin, dim(1), dim(2), dim(3)}; break;
+        case 1:
+            part = {end - begin};
+            break;
+        case 2:
+            part = {end - begin, dim(1)};
+            break;
+        case 3:
+            part = {end - begin, dim(1), dim(2)};
+            break;
+        default:
+            part = {end - begin, dim(1), dim(2), dim(3)};
+            break;
     }
     auto* const first = static_cast<std::byte*>(data_) + static_cast<std::size_t>(begin * per_row) * size_of(dtype_);
     return TensorView(first, dtype_, part, device_);

@@ -33,8 +33,8 @@ enum class Origin : std::uint8_t { prompt = 0, gold = 1, generated = 2, marker =
 enum class Method : std::uint8_t { none = 0, bash = 1, rac = 2 };
 
 // A training example. All five sequences have the same length: input_tokens[i] is what the model reads at position i,
-// target_tokens[i] what it must predict there, loss_weight[i] the weight of that prediction. Positions without loss have
-// target = next input.
+// target_tokens[i] what it must predict there, loss_weight[i] the weight of that prediction. Positions without loss
+// have target = next input.
 struct Woven {
     std::int64_t example = 0;
     std::int32_t sample = 0;

@@ -25,7 +25,7 @@ struct TokenizerTable {
     std::string kind;                 // "bytes", "sentencepiece", or another program's name for a decode-only table
     std::vector<std::string> pieces;  // bytes that id i stands for; special tokens are empty
     SpecialTokens special;
-    std::string model;                // sentencepiece: the serialized model; else empty
+    std::string model;  // sentencepiece: the serialized model; else empty
     bool operator==(TokenizerTable const&) const = default;
 };
 

@@ -12,10 +12,11 @@
 
 namespace selvage::weave {
 
-// x, draft without its end-of-answer, marker, y without its last token; loss on y alone. The draft's tail is cut so that
-// all of it has at most `context` input tokens (cut); nullopt where that is not allowed or x, marker and y alone do not fit.
-std::optional<Woven> weave_rac(Example const& example, Draft const& draft, std::span<Token const> marker, std::int64_t context,
-                               RacOverflow overflow, SpecialTokens const& special, bool* was_cut);
+// x, draft without its end-of-answer, marker, y without its last token; loss on y alone. The draft's tail is cut so
+// that all of it has at most `context` input tokens (cut); nullopt where that is not allowed or x, marker and y alone
+// do not fit.
+std::optional<Woven> weave_rac(Example const& example, Draft const& draft, std::span<Token const> marker,
+                               std::int64_t context, RacOverflow overflow, SpecialTokens const& special, bool* was_cut);
 
 // The score of a draft under rac.score, text against text, in [0, 1].
 double rac_score(RacScore score, std::string_view draft, std::string_view gold);

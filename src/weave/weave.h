@@ -23,13 +23,16 @@ struct WeaveInput {
     std::int64_t samples = 1;
 };
 struct WeaveResult {
-    std::vector<Woven> rows;                     // ordered by (example, sample, method)
-    std::map<std::string, std::int64_t> audit;   // drafts, kept, rejected by reason, own tokens used, special made gold ...
+    std::vector<Woven> rows;  // ordered by (example, sample, method)
+    std::map<std::string, std::int64_t>
+        audit;  // drafts, kept, rejected by reason, own tokens used, special made gold ...
 };
 // Error (internal): a generated token carries loss weight; checked for every row.
-WeaveResult weave_round(WeaveOptions const& options, WeaveMethod method, WeaveInput const& input, Tokenizer const& tokenizer);
+WeaveResult weave_round(WeaveOptions const& options, WeaveMethod method, WeaveInput const& input,
+                        Tokenizer const& tokenizer);
 
 // Which method an example gets under `both`.
-WeaveMethod method_of_example(WeaveOptions const& options, WeaveMethod method, std::uint64_t seed, std::int64_t round, std::int64_t example);
+WeaveMethod method_of_example(WeaveOptions const& options, WeaveMethod method, std::uint64_t seed, std::int64_t round,
+                              std::int64_t example);
 
 }  // namespace selvage::weave

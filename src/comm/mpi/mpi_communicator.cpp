@@ -46,7 +46,8 @@ void MpiCommunicator::broadcast(std::span<std::byte> bytes, int root) {
 }
 
 void MpiCommunicator::all_gather(std::span<std::byte const> send, std::span<std::byte> recv) {
-    SELVAGE_CHECK(recv.size() == send.size() * static_cast<std::size_t>(size_), "all_gather of {} into {} bytes", send.size(), recv.size());
+    SELVAGE_CHECK(recv.size() == send.size() * static_cast<std::size_t>(size_), "all_gather of {} into {} bytes",
+                  send.size(), recv.size());
     if (send.size() <= piece) {
         auto const count = static_cast<int>(send.size());
         check_mpi(MPI_Allgather(send.data(), count, MPI_BYTE, recv.data(), count, MPI_BYTE, handle_), "MPI_Allgather");
@@ -56,7 +57,8 @@ void MpiCommunicator::all_gather(std::span<std::byte const> send, std::span<std:
     all_gather_v(send, recv, counts);
 }
 
-void MpiCommunicator::all_gather_v(std::span<std::byte const> send, std::span<std::byte> recv, std::span<std::size_t const> counts) {
+void MpiCommunicator::all_gather_v(std::span<std::byte const> send, std::span<std::byte> recv,
+                                   std::span<std::size_t const> counts) {
     std::size_t at = 0;
     for (int root = 0; root < size_; ++root) {
         std::size_t const count = counts[static_cast<std::size_t>(root)];
@@ -76,7 +78,9 @@ void MpiCommunicator::all_gather_v(std::span<std::byte const> send, std::span<st
             offsets.push_back(offset);
             offset += static_cast<int>(count);
         }
-        check_mpi(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, recv.data(), sizes.data(), offsets.data(), MPI_BYTE, handle_), "MPI_Allgatherv");
+        check_mpi(
+            MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, recv.data(), sizes.data(), offsets.data(), MPI_BYTE, handle_),
+            "MPI_Allgatherv");
         return;
     }
     at = 0;
@@ -87,16 +91,17 @@ void MpiCommunicator::all_gather_v(std::span<std::byte const> send, std::span<st
     }
 }
 
-void MpiCommunicator::all_to_all_v(std::span<std::byte const> send, std::span<std::size_t const> send_counts, std::span<std::byte> recv,
-                                   std::span<std::size_t const> recv_counts) {
+void MpiCommunicator::all_to_all_v(std::span<std::byte const> send, std::span<std::size_t const> send_counts,
+                                   std::span<std::byte> recv, std::span<std::size_t const> recv_counts) {
     std::vector<MPI_Request> requests;
     std::size_t at = 0;
     for (int source = 0; source < size_; ++source) {
         std::size_t const count = recv_counts[static_cast<std::size_t>(source)];
         for (std::size_t from = 0; source != rank_ && from < count; from += piece) {
             requests.emplace_back();
-            check_mpi(MPI_Irecv(recv.data() + at + from, static_cast<int>(std::min(piece, count - from)), MPI_BYTE, source, bulk_tag,
-                                handle_, &requests.back()), "MPI_Irecv");
+            check_mpi(MPI_Irecv(recv.data() + at + from, static_cast<int>(std::min(piece, count - from)), MPI_BYTE,
+                                source, bulk_tag, handle_, &requests.back()),
+                      "MPI_Irecv");
         }
         at += count;
     }
@@ -110,20 +115,25 @@ void MpiCommunicator::all_to_all_v(std::span<std::byte const> send, std::span<st
         std::size_t const count = send_counts[static_cast<std::size_t>(destination)];
         for (std::size_t from = 0; destination != rank_ && from < count; from += piece) {
             requests.emplace_back();
-            check_mpi(MPI_Isend(send.data() + at + from, static_cast<int>(std::min(piece, count - from)), MPI_BYTE, destination,
-                                bulk_tag, handle_, &requests.back()), "MPI_Isend");
+            check_mpi(MPI_Isend(send.data() + at + from, static_cast<int>(std::min(piece, count - from)), MPI_BYTE,
+                                destination, bulk_tag, handle_, &requests.back()),
+                      "MPI_Isend");
         }
         at += count;
     }
     auto const mine = static_cast<std::size_t>(rank_);
-    SELVAGE_CHECK(send_counts[mine] == recv_counts[mine], "all_to_all_v keeps {} but expects {} bytes", send_counts[mine], recv_counts[mine]);
-    std::copy_n(send.begin() + static_cast<std::ptrdiff_t>(own_send), send_counts[mine], recv.begin() + static_cast<std::ptrdiff_t>(own_recv));
+    SELVAGE_CHECK(send_counts[mine] == recv_counts[mine], "all_to_all_v keeps {} but expects {} bytes",
+                  send_counts[mine], recv_counts[mine]);
+    std::copy_n(send.begin() + static_cast<std::ptrdiff_t>(own_send), send_counts[mine],
+                recv.begin() + static_cast<std::ptrdiff_t>(own_recv));
     check_mpi(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
 }
 
 void MpiCommunicator::all_reduce(std::span<std::int64_t> values, Reduction reduction) {
     MPI_Op const operation = reduction == Reduction::sum ? MPI_SUM : reduction == Reduction::min ? MPI_MIN : MPI_MAX;
-    check_mpi(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_INT64_T, operation, handle_), "MPI_Allreduce");
+    check_mpi(
+        MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_INT64_T, operation, handle_),
+        "MPI_Allreduce");
 }
 
 void MpiCommunicator::free_finished_sends() {
@@ -139,14 +149,17 @@ void MpiCommunicator::send(std::span<std::byte const> bytes, int destination, in
     free_finished_sends();
     Pending& sent = pending_.emplace_back();
     sent.bytes.assign(bytes.begin(), bytes.end());
-    check_mpi(MPI_Isend(sent.bytes.data(), static_cast<int>(sent.bytes.size()), MPI_BYTE, destination, tag, handle_, &sent.request), "MPI_Isend");
+    check_mpi(MPI_Isend(sent.bytes.data(), static_cast<int>(sent.bytes.size()), MPI_BYTE, destination, tag, handle_,
+                        &sent.request),
+              "MPI_Isend");
 }
 
 std::vector<std::byte> MpiCommunicator::take(MPI_Status const& probed) {
     int count = 0;
     check_mpi(MPI_Get_count(&probed, MPI_BYTE, &count), "MPI_Get_count");
     std::vector<std::byte> bytes(static_cast<std::size_t>(count));
-    check_mpi(MPI_Recv(bytes.data(), count, MPI_BYTE, probed.MPI_SOURCE, probed.MPI_TAG, handle_, MPI_STATUS_IGNORE), "MPI_Recv");
+    check_mpi(MPI_Recv(bytes.data(), count, MPI_BYTE, probed.MPI_SOURCE, probed.MPI_TAG, handle_, MPI_STATUS_IGNORE),
+              "MPI_Recv");
     return bytes;
 }
 

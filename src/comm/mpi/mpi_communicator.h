@@ -23,9 +23,10 @@ class MpiCommunicator final : public Communicator {
     void barrier() override;
     void broadcast(std::span<std::byte> bytes, int root) override;
     void all_gather(std::span<std::byte const> send, std::span<std::byte> recv) override;
-    void all_gather_v(std::span<std::byte const> send, std::span<std::byte> recv, std::span<std::size_t const> counts) override;
-    void all_to_all_v(std::span<std::byte const> send, std::span<std::size_t const> send_counts, std::span<std::byte> recv,
-                      std::span<std::size_t const> recv_counts) override;
+    void all_gather_v(std::span<std::byte const> send, std::span<std::byte> recv,
+                      std::span<std::size_t const> counts) override;
+    void all_to_all_v(std::span<std::byte const> send, std::span<std::size_t const> send_counts,
+                      std::span<std::byte> recv, std::span<std::size_t const> recv_counts) override;
     void all_reduce(std::span<std::int64_t> values, Reduction reduction) override;
     void send(std::span<std::byte const> bytes, int destination, int tag) override;
     std::vector<std::byte> receive(int source, int tag) override;

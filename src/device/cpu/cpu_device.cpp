@@ -53,7 +53,8 @@ class CpuDevice final : public Device {
         std::size_t const rounded = (bytes + 63) / 64 * 64;
         void* const memory = std::aligned_alloc(64, rounded);
         if (memory == nullptr)
-            fail(ExitCode::system, "out of memory: {} more asked for, limit {}; use a smaller model, batch or cache, or more memory",
+            fail(ExitCode::system,
+                 "out of memory: {} more asked for, limit {}; use a smaller model, batch or cache, or more memory",
                  format_bytes(static_cast<double>(bytes)), format_bytes(static_cast<double>(memory_limit())));
         std::memset(memory, 0, rounded);
         return memory;
