@@ -10,7 +10,8 @@ on train.jsonl) and report.json. The same lists and options give the same files.
 
 Packages built from one source share paragraphs, so a source is in one split as a whole, together with the sources whose
 names differ only in a version (gcc-11, gcc-12). Unrelated names share paragraphs too: a validation or held-out pair
-whose longest paragraph stands in train is left out. report.json says what is shared before and after that.
+whose longest paragraph, or more than half of whose runs of eight words, stand in train is left out. report.json says
+what is shared before and after that.
 """
 import argparse
 import gzip
@@ -27,7 +28,8 @@ SYSTEM_LISTS = "/var/lib/apt/lists"
 COMPRESSED = r"(\.(gz|xz|lz4|bz2|zst))?$"
 TRANSLATION = re.compile(r"Translation-en" + COMPRESSED)
 PACKAGES = re.compile(r"(^|_)Packages" + COMPRESSED)
-SPLITS = ("train", "validation", "heldout")
+OTHERS = ("validation", "heldout")
+SPLITS = ("train",) + OTHERS
 
 
 def stop(code, message):
@@ -214,14 +216,6 @@ def choose(pairs, options):
     return splits
 
 
-def leave_out_shared(splits, counts):
-    known = {paragraph for pair in splits["train"] for paragraph in pair.paragraphs}
-    for name in ("validation", "heldout"):
-        kept = [pair for pair in splits[name] if max(pair.paragraphs, key=len) not in known]
-        counts["dropped_shared_" + name] = len(splits[name]) - len(kept)
-        splits[name] = kept
-
-
 # --- what the splits share ---
 
 
@@ -234,33 +228,43 @@ def share(found, known):
     return round(sum(item in known for item in found) / len(found), 4) if found else 0.0
 
 
-def sharing(train, other):
-    """Shares of the other split's items that stand in train, word for word."""
-    paragraphs = {p for pair in train for p in pair.paragraphs}
-    lines = {s for pair in train for p in pair.paragraphs for s in sentences(p)}
-    flat = [p for pair in other for p in pair.paragraphs]
-    return {
-        "pairs": len(other),
-        "paragraphs": share(flat, paragraphs),
-        "sentences": share((s for p in flat for s in sentences(p)), lines),
-        "characters": round(sum(len(p) for p in flat if p in paragraphs) / max(1, sum(map(len, flat))), 4),
-        "longest_paragraph": share((max(pair.paragraphs, key=len) for pair in other), paragraphs),
-        "responses": share((pair.response for pair in other), {pair.response for pair in train}),
-    }
+def longest(pair):
+    return max(pair.paragraphs, key=len)
 
 
-def add_word_runs(report, splits, words=8):
-    """Share of the runs of eight words that stand in train too: finds what was shared with small changes."""
-    def runs(pair):
-        for paragraph in pair.paragraphs:
-            split = paragraph.split()
-            for i in range(len(split) - words + 1):
-                yield " ".join(split[i:i + words])
+def word_runs(pair, words=8):
+    for paragraph in pair.paragraphs:
+        split = paragraph.split()
+        for i in range(len(split) - words + 1):
+            yield " ".join(split[i:i + words])
 
-    wanted = {run for name in report for pair in splits[name] for run in runs(pair)}
-    known = {run for pair in splits["train"] for run in runs(pair) if run in wanted}
-    for name, entry in report.items():
-        entry["runs_of_eight_words"] = share((run for pair in splits[name] for run in runs(pair)), known)
+
+class Known:
+    """What of the validation and held-out text stands in train, word for word. Runs of eight words find what is shared
+    with small changes."""
+
+    def __init__(self, splits):
+        train = splits["train"]
+        self.paragraphs = {p for pair in train for p in pair.paragraphs}
+        self.sentences = {s for pair in train for p in pair.paragraphs for s in sentences(p)}
+        self.responses = {pair.response for pair in train}
+        wanted = {run for name in OTHERS for pair in splits[name] for run in word_runs(pair)}
+        self.runs = {run for pair in train for run in word_runs(pair) if run in wanted}
+
+    def leaks(self, pair):
+        return longest(pair) in self.paragraphs or share(word_runs(pair), self.runs) > 0.5
+
+    def report(self, pairs):
+        flat = [p for pair in pairs for p in pair.paragraphs]
+        return {
+            "pairs": len(pairs),
+            "paragraphs": share(flat, self.paragraphs),
+            "sentences": share((s for p in flat for s in sentences(p)), self.sentences),
+            "characters": round(sum(len(p) for p in flat if p in self.paragraphs) / max(1, sum(map(len, flat))), 4),
+            "longest_paragraph": share(map(longest, pairs), self.paragraphs),
+            "runs_of_eight_words": share((run for pair in pairs for run in word_runs(pair)), self.runs),
+            "responses": share((pair.response for pair in pairs), self.responses),
+        }
 
 
 # --- output ---
@@ -326,11 +330,13 @@ def main(arguments=None):
     counts = dict.fromkeys(("descriptions", "dropped_same_package", "dropped_empty", "dropped_long_prompt",
                             "dropped_same_prompt", "source_unknown"), 0)
     splits = choose(collect(folder, options, counts), options)
-    before = {name: sharing(splits["train"], splits[name]) for name in ("validation", "heldout")}
-    add_word_runs(before, splits)
-    leave_out_shared(splits, counts)
-    after = {name: sharing(splits["train"], splits[name]) for name in ("validation", "heldout")}
-    add_word_runs(after, splits)
+    known = Known(splits)
+    before = {name: known.report(splits[name]) for name in OTHERS}
+    for name in OTHERS:
+        kept = [pair for pair in splits[name] if not known.leaks(pair)]
+        counts["dropped_shared_" + name] = len(splits[name]) - len(kept)
+        splits[name] = kept
+    after = {name: known.report(splits[name]) for name in OTHERS}
     wanted = {"train": 1, "validation": options.validation, "heldout": options.heldout}
     if not all(splits[name] for name in SPLITS if wanted[name]):
         stop(65, "too few pairs for three splits (%s); give a larger --limit or shares"
