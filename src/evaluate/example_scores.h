@@ -18,6 +18,9 @@ struct AnswerScore {
     bool operator==(AnswerScore const&) const = default;
 };
 
+// Lengths l of the prefix exchange: prefix, 2 prefix, ... of evaluate.prefix.
+constexpr std::int64_t prefix_lengths = 4;
+
 // Prefix exchange at one length l: greedy continuations after l gold tokens and after l own tokens. Not counted where
 // the gold answer has no text behind l, or the own answer is shorter than l.
 struct PrefixScore {
