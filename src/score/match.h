@@ -15,7 +15,9 @@ double lcs_f1(std::string_view prediction, std::string_view reference);
 double token_f1(std::string_view prediction, std::string_view reference);
 
 enum class Extract : std::uint8_t { all, last_line, last_number };
-// The part of an answer that exact match compares, trimmed of white space.
+// The part of an answer that exact match compares, trimmed of white space; last_line is the last line that is not
+// empty. A last_number is put in one form ("1,250.50" becomes "1250.5"); it is empty where the text has no number, and
+// an exact match on a reference without a number is false.
 std::string extract_answer(std::string_view text, Extract rule);
 bool exact_match(std::string_view prediction, std::string_view reference, Extract rule);
 
