@@ -5,6 +5,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "comm/process_grid.h"
 #include "data/corpus.h"
@@ -23,13 +24,30 @@ struct EvaluateOptions {
     std::int64_t prefix = 16;       // gold or own tokens before the continuation of prefix_shift; bins go by multiples
 };
 
+// Which of `count` held-out examples an evaluation uses: ascending, `wanted` of them (0: all). The choice is a fixed
+// permutation's, the same at every evaluation and for every run.seed, so that runs are compared on the same examples.
+std::vector<std::int64_t> choose_examples(std::int64_t count, std::int64_t wanted);
+
+// chance_agreement: item i's draft is held against the gold answer of another item, the same at every evaluation.
+// -1 where there is no other.
+std::int64_t chance_partner(std::int64_t item, std::int64_t items, std::uint64_t seed);
+
 struct EvaluationResult {
-    io::EvaluationRow row;    // complete on rank 0, empty elsewhere
-    std::int64_t tokens = 0;  // generated and scored, all ranks
-    double busy_seconds = 0;  // of this rank
+    io::EvaluationRow row;      // complete on rank 0, empty elsewhere (and everywhere when stopped)
+    std::int64_t tokens = 0;    // generated and scored, all ranks
+    std::int64_t examples = 0;  // evaluated, all ranks
+    std::int64_t skipped = 0;   // of the chosen examples: empty prompt, or prompt and answer do not fit the context
+    bool stopped = false;       // `progress` returned false on some rank
+    double busy_seconds = 0;    // of this rank
 };
 
 // Collective over the data axis. `marker` are the tokens between an answer and its correction (weave.rac.template).
+// The metrics are listed in evaluate/metrics.h. Bits do not depend on the ranks, the streams or the batches.
+//
+// Drafts: one greedy (temperature 0; the first answer of the correction turns and the own context of context_gap and
+// prefix_shift) and one sampled from the model itself (temperature 1, no cuts, Purpose::evaluate_sample, `round`). Of
+// `generation` only streams, max_new_tokens and cache_mib are used. `progress` is called often with the fraction done,
+// estimated from this rank's share; false stops early.
 EvaluationResult evaluate(Arena& arena, ProcessGrid const& grid, Model& model, Corpus const& heldout,
                           Tokenizer const& tokenizer, std::span<Token const> marker, EvaluateOptions const& options,
                           GenerateOptions const& generation, std::int64_t context, std::uint64_t seed,

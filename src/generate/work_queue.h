@@ -3,7 +3,9 @@
 // Dynamic hand-out of items 0..count-1 to the ranks of an axis: rank 0 keeps the counter and answers by point-to-point
 // messages, so it must call progress() often; the others ask ahead.
 #include <cstdint>
+#include <deque>
 #include <optional>
+#include <span>
 
 #include "comm/communicator.h"
 
@@ -18,19 +20,24 @@ class WorkQueue {
     std::optional<std::int64_t> next();
     bool exhausted();
     void progress();
-    // Collective, after exhausted() everywhere: rank 0 serves until all have been told.
+    // Collective, after exhausted() everywhere (or to stop early: items not taken are dropped). Rank 0 serves until all
+    // have been told; no message is left in flight.
     void finish();
 
   private:
+    void ask();
+    void take_answer(std::span<std::byte const> answer);
+    void serve(Message const& request);
+
     Communicator& axis_;
     std::int64_t count_;
     std::int64_t ahead_;
-    std::int64_t counter_ = 0;  // rank 0: next item to hand out
-    std::int64_t told_ = 0;     // rank 0: ranks that were told there is nothing more
-    std::int64_t first_ = 0;    // items first_ .. last_ - 1 are held here
-    std::int64_t last_ = 0;
+    std::int64_t counter_ = 0;        // rank 0: next item to hand out
+    int told_ = 0;                    // rank 0: ranks that were told there is nothing more
+    std::deque<std::int64_t> items_;  // elsewhere: handed out to this rank, not taken yet
+    std::int64_t low_ = 0;            // asks again when no more than this many are left
     bool asked_ = false;
-    bool exhausted_ = false;
+    bool ended_ = false;  // told that there is nothing more
 };
 
 }  // namespace selvage
