@@ -70,7 +70,8 @@ std::vector<std::uint8_t> bash_coins(BashOptions const& options, std::uint64_t s
     bool const spans = options.unit == BashUnit::span;
     double const m = options.span_mean;
     double const enter = e / (m * (1 - e));
-    if (spans && !(m >= 1 && enter <= 1))
+    double const rounding = 1e-12;  // e = m/(m + 1) as written in a deck is allowed
+    if (spans && !(m >= 1 && enter <= 1 + rounding))
         fail(ExitCode::bad_data,
              "weave.bash.unit = \"span\": own tokens in spans of mean length {} (weave.bash.span_mean) cannot be a "
              "share of {} (weave.bash.rate) of the answer, the most is {:.3g}; lower the rate or lengthen the spans",
