@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "kernels/softmax.h"
-#include "model/setup.h"
+#include "model/small_model.h"
 
 namespace selvage::test {
 namespace {
@@ -27,12 +27,12 @@ struct Running {
 // Runs sequences in any pieces on one cache, whose unwritten part is NaN.
 class Runner {
   public:
-    Runner(Setup& setup, std::int64_t rows, std::int64_t pages, Keep keep)
-        : setup_(setup),
-          cache_(setup.arena, setup.model.config(), pages),
-          workspace_(setup.arena, setup.model.config(), rows, keep),
-          logits_(setup.arena, "logits", DType::f32, {rows, setup.model.config().vocabulary}) {
-        for (std::int64_t layer = 0; layer < setup.model.config().layers; ++layer) {
+    Runner(SmallModel& small, std::int64_t rows, std::int64_t pages, Keep keep)
+        : small_(small),
+          cache_(small.arena, small.model.config(), pages),
+          workspace_(small.arena, small.model.config(), rows, keep),
+          logits_(small.arena, "logits", DType::f32, {rows, small.model.config().vocabulary}) {
+        for (std::int64_t layer = 0; layer < small.model.config().layers; ++layer) {
             TensorView const view = cache_.layer(layer).pages;
             std::fill_n(view.as<float>(), view.elements(), std::numeric_limits<float>::quiet_NaN());
         }
@@ -67,11 +67,11 @@ class Runner {
             }
         }
         if (tokens.empty()) return;
-        TensorView const hidden = setup_.model.forward({tokens, positions, segments}, cache_, workspace_);
+        TensorView const hidden = small_.model.forward({tokens, positions, segments}, cache_, workspace_);
         auto const rows = static_cast<std::int64_t>(tokens.size());
         for (std::int64_t row = 0; row < rows; row += logit_call) {
             std::int64_t const end = std::min(rows, row + logit_call);
-            setup_.model.logits(logits_.view().rows(row, end), hidden.rows(row, end));
+            small_.model.logits(logits_.view().rows(row, end), hidden.rows(row, end));
         }
         take_logits(sequences, segments);
     }
@@ -88,7 +88,7 @@ class Runner {
         }
     }
 
-    Setup& setup_;
+    SmallModel& small_;
     KvCache cache_;
     Workspace workspace_;
     Tensor logits_;
@@ -100,10 +100,10 @@ class Bits : public testing::TestWithParam<ModelConfig (*)()> {
     // Longer than a split of 512 keys.
     static constexpr std::int64_t length = 530;
 
-    Bits() : setup_(GetParam()()) {
-        setup_.randomise(3);
-        tokens_ = setup_.tokens(length, 0);
-        Runner runner(setup_, length, 9, Keep::activations);
+    Bits() : small_(GetParam()()) {
+        small_.randomise(3);
+        tokens_ = small_.tokens(length, 0);
+        Runner runner(small_, length, 9, Keep::activations);
         Running sequence = runner.begin(tokens_);
         runner.step({&sequence}, {length});
         expected_ = std::move(sequence.logits);
@@ -111,23 +111,23 @@ class Bits : public testing::TestWithParam<ModelConfig (*)()> {
 
     // The first position whose logits differ, or -1.
     std::int64_t first_difference(std::vector<float> const& logits) const {
-        auto const vocabulary = static_cast<std::size_t>(setup_.model.config().vocabulary);
+        auto const vocabulary = static_cast<std::size_t>(small_.model.config().vocabulary);
         for (std::size_t row = 0; row * vocabulary < logits.size(); ++row)
             if (std::memcmp(&logits[row * vocabulary], &expected_[row * vocabulary], vocabulary * sizeof(float)) != 0)
                 return static_cast<std::int64_t>(row);
         return -1;
     }
     std::size_t rows_of(std::vector<float> const& logits) const {
-        return logits.size() / static_cast<std::size_t>(setup_.model.config().vocabulary);
+        return logits.size() / static_cast<std::size_t>(small_.model.config().vocabulary);
     }
 
     // Every way to run the sequence but the first.
     void check_whole(char const* what) {
         for (Keep keep : {Keep::nothing, Keep::activations}) {
-            Runner runner(setup_, length + 200, 20, keep);
-            Running before = runner.begin(setup_.tokens(17, 1));
+            Runner runner(small_, length + 200, 20, keep);
+            Running before = runner.begin(small_.tokens(17, 1));
             Running sequence = runner.begin(tokens_);
-            Running after = runner.begin(setup_.tokens(150, 2));
+            Running after = runner.begin(small_.tokens(150, 2));
             runner.step({&before, &sequence, &after}, {1000, 1000, 1000}, 13);
             ASSERT_EQ(rows_of(sequence.logits), static_cast<std::size_t>(length));
             EXPECT_EQ(first_difference(sequence.logits), -1) << what << ", between two others";
@@ -136,9 +136,9 @@ class Bits : public testing::TestWithParam<ModelConfig (*)()> {
 
     void check_chunks(char const* what) {
         for (std::int64_t chunk : {7, 64, 100, 513}) {
-            Runner runner(setup_, 600, 20, Keep::nothing);
+            Runner runner(small_, 600, 20, Keep::nothing);
             Running sequence = runner.begin(tokens_);
-            Running other = runner.begin(setup_.tokens(300, 3));
+            Running other = runner.begin(small_.tokens(300, 3));
             while (sequence.done < length) runner.step({&other, &sequence}, {5, chunk}, chunk % 2 == 0 ? 3 : 1000);
             EXPECT_EQ(first_difference(sequence.logits), -1) << what << ", in chunks of " << chunk;
         }
@@ -147,10 +147,10 @@ class Bits : public testing::TestWithParam<ModelConfig (*)()> {
     // Token by token after a prefill of `prefill`, `streams` at once; the others are of other lengths, end on the way,
     // and the sequence stands somewhere between them.
     void check_decode(char const* what, std::int64_t streams, std::int64_t prefill, std::int64_t until) {
-        Runner runner(setup_, 600, 12 + 4 * streams, Keep::nothing);
+        Runner runner(small_, 600, 12 + 4 * streams, Keep::nothing);
         std::vector<Running> others;
         for (std::int64_t i = 1; i < streams; ++i)
-            others.push_back(runner.begin(setup_.tokens(20 + 7 * i, static_cast<std::uint32_t>(10 + i))));
+            others.push_back(runner.begin(small_.tokens(20 + 7 * i, static_cast<std::uint32_t>(10 + i))));
         Running sequence = runner.begin({tokens_.begin(), tokens_.begin() + until});
         std::vector<Running*> order;
         for (Running& other : others) order.push_back(&other);
@@ -169,7 +169,7 @@ class Bits : public testing::TestWithParam<ModelConfig (*)()> {
         for (std::int64_t streams : {1, 3, 8, 32}) check_decode(what, streams, 500, length);
     }
 
-    Setup setup_;
+    SmallModel small_;
     Tokens tokens_;
     std::vector<float> expected_;
 };
@@ -184,25 +184,25 @@ TEST_P(Bits, LogitsAreFinite) {
 TEST_P(Bits, PlainWeights) { check_all("plain"); }
 
 TEST_P(Bits, PackedWeights) {
-    setup_.model.pack(setup_.arena);
+    small_.model.pack(small_.arena);
     check_all("packed");
     // Packed again after a change, and dropped.
-    TensorView const weight = setup_.model.parameters().value("layers.0.mlp.up.weight");
+    TensorView const weight = small_.model.parameters().value("layers.0.mlp.up.weight");
     weight.as<float>()[0] += 1;
-    setup_.model.pack(setup_.arena);
-    Runner changed(setup_, length, 9, Keep::nothing);
+    small_.model.pack(small_.arena);
+    Runner changed(small_, length, 9, Keep::nothing);
     Running sequence = changed.begin(tokens_);
     changed.step({&sequence}, {length});
     EXPECT_EQ(first_difference(sequence.logits), 0);
     expected_ = sequence.logits;
-    setup_.model.unpack();
+    small_.model.unpack();
     check_whole("unpacked");
 }
 
 TEST_P(Bits, ContextChangesTheBits) {
     Tokens changed = tokens_;
-    changed[100] = (changed[100] + 1) % static_cast<std::int32_t>(setup_.model.config().vocabulary);
-    Runner runner(setup_, length, 9, Keep::nothing);
+    changed[100] = (changed[100] + 1) % static_cast<std::int32_t>(small_.model.config().vocabulary);
+    Runner runner(small_, length, 9, Keep::nothing);
     Running sequence = runner.begin(changed);
     runner.step({&sequence}, {length});
     EXPECT_EQ(first_difference(sequence.logits), 100);
@@ -210,13 +210,13 @@ TEST_P(Bits, ContextChangesTheBits) {
 
 // The loss of training is made of the log-probabilities that logits and log_sum_exp give.
 TEST_P(Bits, LossIsTheLogProbability) {
-    Model& model = setup_.model;
+    Model& model = small_.model;
     std::vector<std::int64_t> const lengths = {length};
     PackedSequences const packed(tokens_, lengths);
-    KvCache cache(setup_.arena, model.config(), packed.pages());
-    Workspace workspace(setup_.arena, model.config(), length, Keep::activations);
-    Tokens const targets = setup_.tokens(length, 5);
-    Tensor const gradients = setup_.gradients();
+    KvCache cache(small_.arena, model.config(), packed.pages());
+    Workspace workspace(small_.arena, model.config(), length, Keep::activations);
+    Tokens const targets = small_.tokens(length, 5);
+    Tensor const gradients = small_.gradients();
     auto const loss_of = [&](std::vector<float> const& weights) {
         model.forward(packed.batch(), cache, workspace);
         return model.backward(packed.batch(), targets, weights, cache, workspace, gradients);

@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "model/setup.h"
+#include "model/small_model.h"
 
 namespace selvage::test {
 namespace {
@@ -101,8 +101,8 @@ TEST(Parameters, NamesShapesAndInitialisation) {
                              "layers.0.attention.key.weight", "layers.0.attention.value.weight",
                              "layers.0.attention.output.weight", "layers.0.mlp_norm.weight", "layers.0.mlp.gate.weight",
                              "layers.0.mlp.up.weight", "layers.0.mlp.down.weight", "layers.1.attention_norm.weight"));
-    Setup const setup(config);
-    auto const shape = [&](char const* name) { return setup.model.parameters().value(name).shape().text(); };
+    SmallModel const small(config);
+    auto const shape = [&](char const* name) { return small.model.parameters().value(name).shape().text(); };
     EXPECT_EQ(shape("embedding.weight"), "[1100, 96]");
     EXPECT_EQ(shape("layers.7.attention.query.weight"), "[128, 96]");
     EXPECT_EQ(shape("layers.7.attention.key.weight"), "[64, 96]");
@@ -142,10 +142,10 @@ TEST(PackedSequences, PagesForIsTheLargestNumber) {
 
 TEST(KvCache, BytesCountEveryLayer) {
     ModelConfig const config = llama_like();
-    Setup setup(config);
-    std::size_t const before = setup.arena.in_use();
-    KvCache const cache(setup.arena, config, 3);
-    EXPECT_EQ(setup.arena.in_use() - before, 3 * KvCache::bytes_per_page(config));
+    SmallModel small(config);
+    std::size_t const before = small.arena.in_use();
+    KvCache const cache(small.arena, config, 3);
+    EXPECT_EQ(small.arena.in_use() - before, 3 * KvCache::bytes_per_page(config));
     EXPECT_EQ(KvCache::bytes_per_page(config), std::size_t{2} * 2 * 2 * 32 * 64 * 4);
 }
 

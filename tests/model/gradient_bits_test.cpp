@@ -14,7 +14,7 @@ namespace {
 class GradientBits : public testing::TestWithParam<ModelConfig (*)()> {
   protected:
     // More than one call of the weight gradients (1024 rows) and several chunks of logits.
-    GradientBits() : setup_(GetParam()()), batch_((setup_.randomise(3), setup_), {530, 1, 64, 300, 200}) {}
+    GradientBits() : small_(GetParam()()), batch_((small_.randomise(3), small_), {530, 1, 64, 300, 200}) {}
     ~GradientBits() override { omp_set_num_threads(threads_); }
 
     static std::size_t differing(std::vector<float> const& a, std::vector<float> const& b) {
@@ -24,7 +24,7 @@ class GradientBits : public testing::TestWithParam<ModelConfig (*)()> {
     }
 
     int threads_ = omp_get_max_threads();
-    Setup setup_;
+    SmallModel small_;
     TrainingBatch batch_;
 };
 
@@ -44,7 +44,7 @@ TEST_P(GradientBits, ThreadsDoNotMatter) {
 TEST_P(GradientBits, PackedWeightsDoNotMatter) {
     double const loss = batch_.forward_and_backward();
     auto const expected = batch_.gradients();
-    setup_.model.pack(setup_.arena);
+    small_.model.pack(small_.arena);
     batch_.clear();
     EXPECT_EQ(batch_.forward_and_backward(), loss);
     EXPECT_EQ(differing(batch_.gradients(), expected), 0U);
@@ -69,7 +69,7 @@ TEST_P(GradientBits, NothingWithoutTargets) {
 
 TEST_P(GradientBits, OncePerForward) {
     batch_.forward_and_backward();
-    EXPECT_THROW(setup_.model.backward(batch_.packed().batch(), batch_.targets(), batch_.weights(), batch_.cache(),
+    EXPECT_THROW(small_.model.backward(batch_.packed().batch(), batch_.targets(), batch_.weights(), batch_.cache(),
                                        batch_.workspace(), batch_.gradient_view()),
                  Error);
 }

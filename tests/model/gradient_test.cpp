@@ -13,15 +13,15 @@ using Direction = std::vector<double>;
 
 class FiniteDifferences : public testing::TestWithParam<ModelConfig (*)()> {
   protected:
-    FiniteDifferences() : setup_(GetParam()()), batch_((setup_.randomise(5), setup_), {90, 20, 1}) {
+    FiniteDifferences() : small_(GetParam()()), batch_((small_.randomise(5), small_), {90, 20, 1}) {
         batch_.forward_and_backward();
         gradient_ = batch_.gradients();
-        float const* const values = setup_.model.parameters().values().as<float>();
-        start_.assign(values, values + setup_.model.parameters().flat_size());
+        float const* const values = small_.model.parameters().values().as<float>();
+        start_.assign(values, values + small_.model.parameters().flat_size());
     }
 
     double loss_at(Direction const& direction, double distance) {
-        float* const values = setup_.model.parameters().values().as<float>();
+        float* const values = small_.model.parameters().values().as<float>();
         for (std::size_t i = 0; i < start_.size(); ++i)
             values[i] = static_cast<float>(start_[i] + distance * direction[i]);
         return batch_.forward_and_backward();
@@ -34,7 +34,7 @@ class FiniteDifferences : public testing::TestWithParam<ModelConfig (*)()> {
         return (8 * near - far) / (12 * h);
     }
 
-    Setup setup_;
+    SmallModel small_;
     TrainingBatch batch_;
     std::vector<float> gradient_;
     std::vector<double> start_;
@@ -45,7 +45,7 @@ class FiniteDifferences : public testing::TestWithParam<ModelConfig (*)()> {
 TEST_P(FiniteDifferences, AlongADirectionOfEveryParameter) {
     Random const random(13, Purpose::test);
     std::uint32_t index = 0;
-    for (Parameter const& parameter : setup_.model.parameters().parameters()) {
+    for (Parameter const& parameter : small_.model.parameters().parameters()) {
         Direction direction(start_.size(), 0.0);
         double norm = 0, noise = 0, dot = 0;
         auto const begin = static_cast<std::size_t>(parameter.offset);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The files of tests/reference/model.py.
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <string>

@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "model/setup.h"
+#include "model/small_model.h"
 
 namespace selvage::test {
 namespace {
@@ -41,8 +41,8 @@ class Reference : public testing::TestWithParam<char const*> {};
 TEST_P(Reference, LossLogitsAndEveryGradient) {
     ReferenceFile const file =
         read_reference(files().parent_path() / "reference" / ("model_" + std::string(GetParam()) + ".bin"));
-    Setup setup(config_of(file));
-    Model& model = setup.model;
+    SmallModel small(config_of(file));
+    Model& model = small.model;
     std::size_t given = 0;
     for (auto const& [name, tensor] : file) given += name.starts_with("weight/") ? 1 : 0;
     ASSERT_EQ(given, model.parameters().parameters().size());
@@ -59,11 +59,11 @@ TEST_P(Reference, LossLogitsAndEveryGradient) {
     std::vector<std::int64_t> const lengths(lengths32.begin(), lengths32.end());
     auto const rows = static_cast<std::int64_t>(tokens.size());
     PackedSequences const packed(tokens, lengths);
-    KvCache cache(setup.arena, model.config(), packed.pages());
-    Workspace workspace(setup.arena, model.config(), rows + 3, Keep::activations);
+    KvCache cache(small.arena, model.config(), packed.pages());
+    Workspace workspace(small.arena, model.config(), rows + 3, Keep::activations);
     TensorView const hidden = model.forward(packed.batch(), cache, workspace);
 
-    Tensor const logits(setup.arena, "logits", DType::f32, {rows, model.config().vocabulary});
+    Tensor const logits(small.arena, "logits", DType::f32, {rows, model.config().vocabulary});
     model.logits(logits, hidden);
     auto const expected_logits = file.at("logits").values<float>();
     auto const vocabulary = static_cast<std::size_t>(model.config().vocabulary);
@@ -75,7 +75,7 @@ TEST_P(Reference, LossLogitsAndEveryGradient) {
         at += vocabulary;
     }
 
-    Tensor const gradients = setup.gradients();
+    Tensor const gradients = small.gradients();
     double const loss = model.backward(packed.batch(), file.at("targets").values<std::int32_t>(),
                                        file.at("loss_weights").values<float>(), cache, workspace, gradients);
     double const expected_loss = file.at("loss").values<double>().at(0);

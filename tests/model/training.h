@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A training batch of several sequences on a Setup.
+// A training batch of several sequences on a SmallModel.
 #include <vector>
 
-#include "model/setup.h"
+#include "model/small_model.h"
 
 namespace selvage::test {
 
 struct TrainingBatch {
-    TrainingBatch(Setup& setup, std::vector<std::int64_t> const& lengths)
-        : setup_(setup),
-          tokens_(setup.tokens(rows_of(lengths), 21)),
-          targets_(setup.tokens(rows_of(lengths), 22)),
+    TrainingBatch(SmallModel& small, std::vector<std::int64_t> const& lengths)
+        : small_(small),
+          tokens_(small.tokens(rows_of(lengths), 21)),
+          targets_(small.tokens(rows_of(lengths), 22)),
           packed_(tokens_, lengths),
-          cache_(setup.arena, setup.model.config(), packed_.pages()),
-          workspace_(setup.arena, setup.model.config(), rows_of(lengths), Keep::activations),
-          gradients_(setup.gradients()) {
+          cache_(small.arena, small.model.config(), packed_.pages()),
+          workspace_(small.arena, small.model.config(), rows_of(lengths), Keep::activations),
+          gradients_(small.gradients()) {
         Random const random(9, Purpose::test);
         for (std::uint32_t row = 0; row < tokens_.size(); ++row)
             weights_.push_back(row % 4 == 1 ? 0.0F : static_cast<float>(0.25 + random.uniform({0, row})));
     }
 
     double forward_and_backward() {
-        setup_.model.forward(packed_.batch(), cache_, workspace_);
-        return setup_.model.backward(packed_.batch(), targets_, weights_, cache_, workspace_, gradients_);
+        small_.model.forward(packed_.batch(), cache_, workspace_);
+        return small_.model.backward(packed_.batch(), targets_, weights_, cache_, workspace_, gradients_);
     }
     void clear() { std::fill_n(gradients_.view().as<float>(), gradients_.view().elements(), 0.0F); }
     std::vector<float> gradients() const {
@@ -43,7 +43,7 @@ struct TrainingBatch {
         for (std::int64_t const length : lengths) rows += length;
         return rows;
     }
-    Setup& setup_;
+    SmallModel& small_;
     Tokens tokens_, targets_;
     std::vector<float> weights_;
     PackedSequences packed_;

@@ -13,8 +13,8 @@ namespace selvage::test {
 
 using Tokens = std::vector<std::int32_t>;
 
-struct Setup {
-    explicit Setup(ModelConfig const& config)
+struct SmallModel {
+    explicit SmallModel(ModelConfig const& config)
         : device(make_device("cpu")), arena(*device), grid(world(), {}), model(arena, config, grid) {}
 
     // Larger than the usual initialisation, so that no branch is small beside the residual stream; norms and biases
