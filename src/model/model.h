@@ -13,6 +13,8 @@
 
 namespace selvage {
 
+struct ModelWeights;
+
 // Pages of every layer. Which page belongs to which sequence is the caller's business.
 class KvCache {
   public:
@@ -38,8 +40,10 @@ struct TokenBatch {
 // tables (pages handed out from 0 on). Keeps what the TokenBatch points to.
 class PackedSequences {
   public:
-    // lengths of the sequences that lie one after the other in `tokens`.
+    // lengths (at least 1) of the sequences that lie one after the other in `tokens`.
     PackedSequences(std::span<std::int32_t const> tokens, std::span<std::int64_t const> lengths);
+    PackedSequences(PackedSequences&&) noexcept = default;
+    PackedSequences& operator=(PackedSequences&&) noexcept = default;
     TokenBatch batch() const { return {tokens_, positions_, segments_}; }
     std::int64_t pages() const { return pages_; }
     // Pages that `rows` rows in at most `sequences` sequences can need.
@@ -75,8 +79,8 @@ class Model {
     ParameterSet& parameters() { return parameters_; }
     ParameterSet const& parameters() const { return parameters_; }
 
-    // Makes the packed form of the weights for the sweeps that do not change them, and drops it. Forward uses it when
-    // it is there; the bits are the same.
+    // Makes the packed form of the weights (again, where it is there) for the sweeps that do not change them, and drops
+    // it. Forward uses it when it is there; the bits are the same.
     void pack(Arena& arena);
     void unpack();
 
@@ -86,19 +90,19 @@ class Model {
     // logits[n, vocabulary] of hidden[n, hidden].
     void logits(TensorView out, TensorView hidden);
     // Adds the gradient of sum_r weight[r] * -log p(targets[r]) over rows with weight != 0 into `gradients`
-    // [flat_size], for the batch of the last forward on this workspace (Keep::activations). Returns the loss sum in
-    // fp64, in row order. Never holds more than `logit_rows` rows of logits.
+    // [flat_size], for the batch of the last forward on this workspace (Keep::activations), which must be whole
+    // sequences. Returns the loss sum in fp64, in row order. Never holds more than `logit_rows` rows of logits. Uses
+    // the activations up: once per forward.
     double backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights,
                     KvCache& cache, Workspace& workspace, TensorView gradients);
 
     static constexpr std::int64_t logit_rows = 256;
 
   private:
-    struct Packed;
     ModelConfig config_;
     ParameterSet parameters_;
     Stream stream_;
-    std::unique_ptr<Packed> packed_;
+    std::unique_ptr<ModelWeights> weights_;
 };
 
 // The parameters in order, with shapes and initialisation (residual projections scaled by 1/sqrt(2 layers)).

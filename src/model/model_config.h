@@ -30,11 +30,20 @@ struct ModelConfig {
     bool operator==(ModelConfig const&) const = default;
 };
 
-// Throws Error(bad_data) naming the key where sizes do not fit together (heads not a multiple of kv_heads, odd rotated
-// dims, a size below 1, a vocabulary below the tokenizer's).
+// Throws Error(bad_data) naming the key where a size is out of range or sizes do not fit together (heads not a multiple
+// of kv_heads, odd rotated dims). A vocabulary of 0 is allowed: it is resolved later.
 void validate(ModelConfig const& config);
 
-// The config as TOML lines of a [model] table and back; files carry it as an attribute.
+// Sets a vocabulary of 0 from the tokenizer's number of pieces; Error(bad_data) if it is below that number.
+ModelConfig resolve_vocabulary(ModelConfig config, std::int64_t pieces);
+
+// Leading dims of each head that are turned: the whole part of rotary_fraction * head_size.
+std::int64_t rotated_dims(ModelConfig const& config);
+
+char const* name_of(NormKind norm);
+char const* name_of(ActivationKind activation);
+
+// The config as a TOML [model] table with every key; files carry it as an attribute.
 std::string to_toml(ModelConfig const& config);
 
 }  // namespace selvage

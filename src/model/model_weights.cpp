@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/model_weights.h"
+
+#include <cmath>
+
+#include "model/model.h"
+
+namespace selvage {
+namespace {
+
+std::string layer_prefix(std::int64_t layer) { return fmt::format("layers.{}.", layer); }
+
+class SpecList {
+  public:
+    void matrix(std::string name, std::int64_t out, std::int64_t in, float deviation) {
+        specs_.push_back({std::move(name), Shape{out, in}, InitKind::normal, deviation, true});
+    }
+    void linear(std::string const& name, std::int64_t out, std::int64_t in, bool bias, float deviation) {
+        matrix(name + ".weight", out, in, deviation);
+        if (bias) specs_.push_back({name + ".bias", Shape{out}, InitKind::zeros, 0, false});
+    }
+    void norm(std::string const& name, ModelConfig const& config) {
+        specs_.push_back({name + ".weight", Shape{config.hidden}, InitKind::ones, 0, false});
+        if (config.norm == NormKind::layernorm)
+            specs_.push_back({name + ".bias", Shape{config.hidden}, InitKind::zeros, 0, false});
+    }
+    std::vector<ParameterSpec> take() { return std::move(specs_); }
+
+  private:
+    std::vector<ParameterSpec> specs_;
+};
+
+Weight find_weight(ParameterSet const& parameters, std::string const& name) {
+    std::int64_t const index = parameters.index_of(name);
+    if (index < 0) return {};
+    Parameter const& parameter = parameters.parameters()[static_cast<std::size_t>(index)];
+    return {ParameterSet::slice(parameters.values(), parameter), &parameter};
+}
+
+Norm find_norm(ParameterSet const& parameters, std::string const& name) {
+    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias")};
+}
+
+Linear find_linear(ParameterSet const& parameters, std::string const& name) {
+    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias"), std::nullopt};
+}
+
+}  // namespace
+
+std::vector<ParameterSpec> parameter_specs(ModelConfig const& config) {
+    // Normal(0, 0.02) and the residual projections' scale are GPT-2's (Radford et al. 2019).
+    float const deviation = 0.02F;
+    auto const residual_deviation = static_cast<float>(0.02 / std::sqrt(2.0 * static_cast<double>(config.layers)));
+    std::int64_t const query_size = config.heads * config.head_size;
+    std::int64_t const kv_size = config.kv_heads * config.head_size;
+    SpecList list;
+    list.matrix("embedding.weight", config.vocabulary, config.hidden, deviation);
+    for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+        std::string const prefix = layer_prefix(layer);
+        list.norm(prefix + "attention_norm", config);
+        list.linear(prefix + "attention.query", query_size, config.hidden, config.attention_bias, deviation);
+        list.linear(prefix + "attention.key", kv_size, config.hidden, config.attention_bias, deviation);
+        list.linear(prefix + "attention.value", kv_size, config.hidden, config.attention_bias, deviation);
+        list.linear(prefix + "attention.output", config.hidden, query_size, config.output_bias, residual_deviation);
+        list.norm(prefix + "mlp_norm", config);
+        if (config.activation != ActivationKind::gelu)
+            list.linear(prefix + "mlp.gate", config.ffn, config.hidden, config.mlp_bias, deviation);
+        list.linear(prefix + "mlp.up", config.ffn, config.hidden, config.mlp_bias, deviation);
+        list.linear(prefix + "mlp.down", config.hidden, config.ffn, config.mlp_bias, residual_deviation);
+    }
+    list.norm("final_norm", config);
+    if (!config.tied) list.matrix("output.weight", config.vocabulary, config.hidden, deviation);
+    return list.take();
+}
+
+ModelWeights::ModelWeights(ModelConfig const& config, ParameterSet const& parameters)
+    : embedding(find_weight(parameters, "embedding.weight")), final_norm(find_norm(parameters, "final_norm")) {
+    for (std::int64_t index = 0; index < config.layers; ++index) {
+        std::string const prefix = layer_prefix(index);
+        LayerWeights layer;
+        layer.attention_norm = find_norm(parameters, prefix + "attention_norm");
+        layer.query = find_linear(parameters, prefix + "attention.query");
+        layer.key = find_linear(parameters, prefix + "attention.key");
+        layer.value = find_linear(parameters, prefix + "attention.value");
+        layer.output = find_linear(parameters, prefix + "attention.output");
+        layer.mlp_norm = find_norm(parameters, prefix + "mlp_norm");
+        layer.gate = find_linear(parameters, prefix + "mlp.gate");
+        layer.up = find_linear(parameters, prefix + "mlp.up");
+        layer.down = find_linear(parameters, prefix + "mlp.down");
+        layers.push_back(std::move(layer));
+    }
+    output.weight = config.tied ? embedding : find_weight(parameters, "output.weight");
+}
+
+std::vector<Linear*> ModelWeights::matrices() {
+    std::vector<Linear*> all;
+    for (LayerWeights& layer : layers)
+        for (Linear* linear :
+             {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down})
+            if (linear->weight.parameter != nullptr) all.push_back(linear);
+    all.push_back(&output);
+    return all;
+}
+
+void Linear::forward(TensorView out, TensorView in, Stream& stream) const {
+    if (packed)
+        kernels::linear_forward(out, in, *packed, bias.value, stream);
+    else
+        kernels::linear_forward(out, in, weight.value, bias.value, stream);
+}
+
+void Linear::backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const {
+    kernels::linear_backward_input(d_in, d_out, weight.value, accumulate, stream);
+}
+
+void Linear::backward_weight(TensorView gradients, TensorView d_out, TensorView in, Stream& stream) const {
+    kernels::linear_backward_weight(weight.gradient(gradients), bias.gradient(gradients), d_out, in, stream);
+}
+
+}  // namespace selvage

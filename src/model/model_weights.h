@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The parameters as the layers use them. Views into the ParameterSet that the Model owns.
+#include <optional>
+#include <vector>
+
+#include "kernels/gemm.h"
+#include "model/model_config.h"
+#include "tensor/parameter_set.h"
+
+namespace selvage {
+
+// One named parameter: its value, and where it lies in the flat vector.
+struct Weight {
+    TensorView value;
+    Parameter const* parameter = nullptr;  // nullptr: the model has none of this kind
+    // Its part of a flat vector of gradients; empty where there is no parameter.
+    TensorView gradient(TensorView gradients) const {
+        return parameter == nullptr ? TensorView{} : ParameterSet::slice(gradients, *parameter);
+    }
+};
+
+struct Norm {
+    Weight weight, bias;  // bias of LayerNorm only
+};
+
+struct Linear {
+    Weight weight, bias;
+    std::optional<kernels::PackedWeight> packed;
+    void forward(TensorView out, TensorView in, Stream& stream) const;
+    void backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const;
+    void backward_weight(TensorView gradients, TensorView d_out, TensorView in, Stream& stream) const;
+};
+
+struct LayerWeights {
+    Norm attention_norm, mlp_norm;
+    Linear query, key, value, output;
+    Linear gate, up, down;  // gate is empty for plain GELU
+};
+
+struct ModelWeights {
+    ModelWeights(ModelConfig const& config, ParameterSet const& parameters);
+    std::vector<Linear*> matrices();  // all that products read, the output projection last
+
+    Weight embedding;
+    std::vector<LayerWeights> layers;
+    Norm final_norm;
+    Linear output;  // tied: of the embedding table
+};
+
+}  // namespace selvage
