@@ -20,6 +20,9 @@ using test::seed;
 using test::SmallModel;
 using test::special;
 
+// No token of the model ends an answer.
+constexpr SpecialTokens no_end{.end_of_answer = 1000, .begin = -1, .padding = -1};
+
 std::vector<Draft> drafts_of(SmallModel& small, GenerateOptions const& options, std::vector<DraftRequest> requests,
                              Engine::Counters* counters = nullptr, std::int64_t round = 2) {
     Engine engine(small.arena, small.model, options, context, special, seed);
@@ -106,12 +109,23 @@ TEST(Engine, SameDraftsInAnyOrder) {
 
 TEST(Engine, SameDraftsWhenPagesRunShort) {
     SmallModel small;
-    auto const expected = drafts_of(small, generate_options(4), free_requests(60));
-    // 1 MiB is 32 pages of this model, and 32 sequences can need more than 100.
+    // Short prompts, so that many are let in, with answers that nothing ends but their length: 3 to 6 pages each.
+    auto requests = free_requests(24);
+    for (DraftRequest& request : requests) {
+        request.prompt.resize(std::min<std::size_t>(request.prompt.size(), 10));
+        request.max_new_tokens = 150 + request.example * 8;
+    }
+    Engine roomy(small.arena, small.model, generate_options(6), context, no_end, seed);
+    auto const expected = roomy.run_all(2, requests);
+    EXPECT_EQ(roomy.counters().preemptions, 0);
+    // 1 MiB is 32 pages of this model; 16 streams need more than 60.
     ASSERT_EQ(KvCache::bytes_per_page(small.model.config()), 32U << 10);
-    Engine::Counters counters;
-    EXPECT_EQ(differing(drafts_of(small, generate_options(32, 1), free_requests(60), &counters), expected), 0);
-    EXPECT_GT(counters.preemptions, 5);
+    Engine tight(small.arena, small.model, generate_options(16, 1), context, no_end, seed);
+    EXPECT_EQ(differing(tight.run_all(2, requests), expected), 0);
+    EXPECT_GT(tight.counters().preemptions, 5);
+    // What was read again is counted as prompt, never as new tokens.
+    EXPECT_EQ(tight.counters().generated_tokens, roomy.counters().generated_tokens);
+    EXPECT_GT(tight.counters().prefill_tokens, roomy.counters().prefill_tokens);
 }
 
 TEST(Engine, SameDraftsWithPromptsInChunks) {
@@ -141,15 +155,12 @@ TEST(Engine, SamplesOfOneExampleDiffer) {
     EXPECT_NE(drafts_of(small, generate_options(3), requests)[0].tokens, drafts[2].tokens);
 }
 
-// A request of `prompt` tokens whose answer never ends by itself.
 DraftRequest endless(std::size_t prompt, std::int64_t max_new_tokens) {
     DraftRequest request;
     request.prompt = test::random_tokens(1, 1, prompt);
     request.max_new_tokens = max_new_tokens;
     return request;
 }
-constexpr SpecialTokens no_end{.end_of_answer = 1000, .begin = -1, .padding = -1};
-
 TEST(Engine, StopsAtLengthAndContext) {
     SmallModel small;
     Engine engine(small.arena, small.model, generate_options(4), 100, no_end, seed);
