@@ -28,6 +28,9 @@ class Corpus {
     // outside `vocabulary` (file, row), no example left.
     Corpus(io::IoThread& io, std::vector<std::string> const& paths, std::int64_t context, TooLong too_long,
            std::int64_t vocabulary);
+    // The same from files in memory; `names` stand for them in errors.
+    Corpus(std::vector<io::DataFile> files, std::vector<std::string> const& names, std::int64_t context,
+           TooLong too_long, std::int64_t vocabulary);
 
     std::int64_t size() const { return static_cast<std::int64_t>(rows_.size()); }
     // The i-th example that was kept; its index is the row counted through the files.
@@ -37,9 +40,14 @@ class Corpus {
     TokenizerTable const& tokenizer() const { return tokenizer_; }
     std::int64_t dropped() const { return dropped_; }
     std::int64_t truncated() const { return truncated_; }
+    // Of the examples as they are used (tokens, rows, truncation) and the tokenizer.
     std::string digest() const { return digest_; }
 
   private:
+    void add_file(io::DataFile const& file, std::string const& name, std::int64_t context, TooLong too_long,
+                  std::int64_t vocabulary, std::int64_t first_index);
+    std::string make_digest() const;
+
     struct Row {
         std::int64_t index, begin, prompt, answer;
     };
