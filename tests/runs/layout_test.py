@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same deck on other numbers of ranks, streams and threads: the same bits everywhere."""
+from support import JobTest, unittest
+
+
+class Layout(JobTest):
+    def test_ranks(self):
+        self.run_job("one")
+        for ranks in (2, 3, 4):
+            with self.subTest(ranks=ranks):
+                self.run_job(f"ranks-{ranks}", ranks)
+                self.assert_same_run("one", f"ranks-{ranks}")
+
+    def test_streams_cache_and_threads(self):
+        self.run_job("plain")
+        self.run_job("other", 2, ["generate.streams=1", "train.threads_per_rank=2", "generate.cache_mib=1", "checkpoint.writers=2"])
+        self.assert_same_run("plain", "other")
+
+    def test_another_seed_is_another_run(self):
+        """The comparison above can fail."""
+        self.run_job("seed-7")
+        self.run_job("seed-8", settings=["run.seed=8"])
+        with self.assertRaises(AssertionError):
+            self.assert_same_run("seed-7", "seed-8")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stopped, killed or damaged runs go on to the bits of the run that nobody disturbed."""
+import random
+import signal
+
+from support import JobTest, unittest
+
+
+class Resume(JobTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls().run_job("straight")
+
+    def test_rounds_in_two_jobs(self):
+        for first, second in ((4, 2), (1, 3)):
+            out = f"halves-{first}-{second}"
+            self.run_job(out, first, ["run.rounds=1"])
+            self.run_job(out, second)
+            self.assert_same_run("straight", out)
+
+    def test_done_says_so(self):
+        self.run_job("done")
+        before = (self.folder / "done/run.h5").read_bytes()
+        text = self.run_job("done", 2)
+        self.assertIn("is finished", text)
+        self.assertIn("ROUGE-L", text)
+        self.assertEqual(before, (self.folder / "done/run.h5").read_bytes())
+
+    def test_signal_in_the_middle_of_training(self):
+        # A checkpoint after step 2 says that round 1 is in its training sweep.
+        steps = ["checkpoint.every_steps=1"]
+        seen = self.folder / "signal/checkpoints/step-00000002.h5"
+        code = self.interrupt("signal", 2, seen.exists, settings=steps)
+        self.assertEqual(code, 75)
+        self.assertLess(len(self.checkpoints("signal")), 12)
+        self.run_job("signal", 3, steps)
+        self.assert_same_run("straight", "signal")
+
+    def test_stop_file(self):
+        (self.folder / "stop").mkdir()
+        (self.folder / "stop/STOP").write_text("")
+        text = self.run_job("stop", 2, expect=75)
+        self.assertIn("file STOP", text)
+        (self.folder / "stop/STOP").unlink()
+        self.run_job("stop", 1)
+        self.assert_same_run("straight", "stop")
+
+    def test_killed_anywhere(self):
+        dice = random.Random(3)
+        for trial in range(4):
+            out = f"killed-{trial}"
+            steps = ["checkpoint.every_steps=2"]
+            target = self.folder / out / f"checkpoints/step-{2 * dice.randint(1, 5):08d}.h5"
+            code = self.interrupt(out, 1, target.exists, signal.SIGKILL, steps)
+            self.assertNotEqual(code, 0)
+            self.run_job(out, dice.choice((1, 2)), steps)
+            self.assert_same_run("straight", out)
+
+    def test_damaged_checkpoint_falls_back(self):
+        self.run_job("damaged", 1, ["run.rounds=2"])
+        newest = self.checkpoints("damaged")[-1]
+        content = bytearray(newest.read_bytes())
+        content[len(content) // 2] ^= 1
+        newest.write_bytes(content)
+        text = self.run_job("damaged", 2)
+        self.assertIn("passing over", text)
+        self.assertIn(newest.name, text)
+        self.assert_same_run("straight", "damaged")
+
+    def test_from_a_named_checkpoint(self):
+        self.run_job("named")
+        middle = self.checkpoints("named")[0]
+        text = self.run_job("named", 2, options=["--resume", middle])
+        self.assertIn("previous-1", text)
+        self.assert_same_run("straight", "named")
+
+    def test_never_starts_again_and_keeps_the_old(self):
+        self.run_job("again", settings=["run.rounds=1"])
+        self.run_job("again", 2, options=["--resume", "never"])
+        self.assert_same_run("straight", "again")
+        self.assertTrue((self.folder / "again/previous-1/run.h5").exists())
+
+    def test_another_deck_is_refused_by_key(self):
+        self.run_job("deck", settings=["run.rounds=1"])
+        text = self.run_job("deck", settings=["train.learning_rate=0.5"], expect=65)
+        self.assertIn("train.learning_rate", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
