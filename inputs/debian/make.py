@@ -279,7 +279,8 @@ def write_jsonl(path, pairs):
 
 
 def train_tokenizer(out, train, options):
-    """On whole pairs, in their seeded order, up to --tokenizer-chars characters."""
+    """On whole pairs, in their seeded order, up to --tokenizer-chars characters. Byte-pair merges count in whole
+    numbers, so the number of threads does not matter."""
     text = os.path.join(out, "tokenizer.txt")
     written = 0
     with open(text, "w", encoding="utf-8") as file:
@@ -291,7 +292,7 @@ def train_tokenizer(out, train, options):
                "--vocab_size=%d" % options.vocabulary, "--model_type=" + options.model_type,
                "--normalization_rule_name=identity", "--add_dummy_prefix=false", "--remove_extra_whitespaces=false",
                "--byte_fallback=true", "--hard_vocab_limit=false", "--unk_id=0", "--eos_id=1", "--bos_id=-1",
-               "--pad_id=-1", "--num_threads=4", "--minloglevel=1"]
+               "--pad_id=-1", "--user_defined_symbols=" + SUFFIX.strip(), "--num_threads=4", "--minloglevel=1"]
     try:
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError:
@@ -313,7 +314,7 @@ def parse(arguments):
     parser.add_argument("--heldout", type=float, default=0.03, help="share of the sources (default 0.03)")
     parser.add_argument("--lists", help="folder of apt lists (default: the system's)")
     parser.add_argument("--vocabulary", type=int, default=2048, help="pieces of the tokenizer; 0: train none")
-    parser.add_argument("--model-type", choices=("unigram", "bpe"), default="unigram")
+    parser.add_argument("--model-type", choices=("bpe", "unigram"), default="bpe")
     parser.add_argument("--tokenizer-chars", type=int, default=4000000, help="text that the tokenizer is trained on")
     options = parser.parse_args(arguments)
     if options.validation + options.heldout >= 1 or min(options.validation, options.heldout) < 0:
