@@ -54,6 +54,11 @@ class Arithmetic(unittest.TestCase):
             self.assertEqual(make.main([out, "--count", "5000", "--difficulty", "easy"]), 65)
         self.assertRegex(message.getvalue(), "only [0-9]+ different problems")
         self.assertEqual(os.listdir(out), [])
+        with contextlib.redirect_stdout(io.StringIO()) as message:
+            self.assertEqual(make.main([out, "--count", "200", "--difficulty", "easy"]), 0)
+            paths = [os.path.join(out, split) for split in SPLITS]
+            self.assertEqual(make.check(paths), 0)
+        self.assertIn("200 pairs, 0 mistakes", message.getvalue())
 
     def test_difficulties(self):
         steps = {}
