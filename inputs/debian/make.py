@@ -46,6 +46,11 @@ def list_files(folder, pattern):
     return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if pattern.search(name)]
 
 
+def complete(folder):
+    """Without Packages the sources of the packages are not known."""
+    return list_files(folder, TRANSLATION) and list_files(folder, PACKAGES)
+
+
 def fetch_lists(folder):
     """apt-get update into a private folder; it needs no root and leaves the system's lists alone."""
     lists = os.path.join(folder, "lists")
@@ -68,20 +73,20 @@ def fetch_lists(folder):
     except FileNotFoundError:
         stop(66, "no apt-get here to fetch Debian's package lists; copy Translation-en.xz (main/i18n) and Packages.xz "
              "(main/binary-amd64) from a Debian mirror into a folder and give it with --lists")
-    if result.returncode != 0 or not list_files(lists, TRANSLATION):
-        stop(66, "apt-get update brought no Translation-en list; check the network and /etc/apt/sources.list\n"
-             + result.stdout)
+    if result.returncode != 0 or not complete(lists):
+        stop(66, "apt-get update did not bring the Translation-en and Packages lists; check the network and the files in "
+             "/etc/apt\n" + result.stdout)
     return lists
 
 
 def find_lists(given, out):
     if given:
-        if not list_files(given, TRANSLATION):
-            stop(66, given + ": no Translation-en list in this folder; give a folder such as " + SYSTEM_LISTS)
+        if not complete(given):
+            stop(66, given + ": no Translation-en or no Packages list in it; give a folder such as " + SYSTEM_LISTS)
         return given
     private = os.path.join(os.path.abspath(out), "apt")
     for folder in (SYSTEM_LISTS, os.path.join(private, "lists")):
-        if list_files(folder, TRANSLATION):
+        if complete(folder):
             return folder
     return fetch_lists(private)
 

@@ -83,8 +83,10 @@ class Debian(unittest.TestCase):
         make = support.load("debian")
         sources = {}
         make.read_sources(make.read_list(os.path.join(LISTS, "example_main_binary-amd64_Packages")), sources)
-        self.assertEqual(sources, {"anvil": "anvil", "libanvil1": "anvil", "libanvil-dev": "anvil", "bellows": "bellows"})
-        families = [make.Pair("p", source, "s", ["t"]).family for source in ("gcc-11", "gcc-12", "llvm-14.0.6", "7zip", "9")]
+        self.assertEqual(sources, {"anvil": "anvil", "libanvil1": "anvil", "libanvil-dev": "anvil",
+                                   "bellows": "bellows"})
+        names = ("gcc-11", "gcc-12", "llvm-14.0.6", "7zip", "9")
+        families = [make.Pair("p", source, "s", ["t"]).family for source in names]
         self.assertEqual(families, ["gcc", "gcc", "llvm", "zip", "9"])
 
     def test_a_source_is_in_one_split(self):
@@ -164,7 +166,8 @@ class Debian(unittest.TestCase):
     def test_lists_that_are_missing_or_damaged(self):
         result = support.run("debian", self.out, "--lists", self.lists)
         self.assertEqual(result.returncode, 66)
-        self.assertIn("no Translation-en list", result.stderr)
+        self.assertIn("no Translation-en or no Packages list", result.stderr)
+        write(os.path.join(self.lists, "x_Packages"), "Package: a\n")
         write(os.path.join(self.lists, "x_Translation-en.gz"), "not compressed")
         result = support.run("debian", self.out, "--lists", self.lists)
         self.assertEqual(result.returncode, 65)
