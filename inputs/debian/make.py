@@ -46,6 +46,11 @@ def list_files(folder, pattern):
     return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if pattern.search(name)]
 
 
+def complete(folder):
+    """Without Packages the sources of the packages are not known."""
+    return list_files(folder, TRANSLATION) and list_files(folder, PACKAGES)
+
+
 def fetch_lists(folder):
     """apt-get update into a private folder; it needs no root and leaves the system's lists alone."""
     lists = os.path.join(folder, "lists")
@@ -68,20 +73,20 @@ def fetch_lists(folder):
     except FileNotFoundError:
         stop(66, "no apt-get here to fetch Debian's package lists; copy Translation-en.xz (main/i18n) and Packages.xz "
              "(main/binary-amd64) from a Debian mirror into a folder and give it with --lists")
-    if result.returncode != 0 or not list_files(lists, TRANSLATION):
-        stop(66, "apt-get update brought no Translation-en list; check the network and /etc/apt/sources.list\n"
-             + result.stdout)
+    if result.returncode != 0 or not complete(lists):
+        stop(66, "apt-get update did not bring the Translation-en and Packages lists; check the network and the files in "
+             "/etc/apt\n" + result.stdout)
     return lists
 
 
 def find_lists(given, out):
     if given:
-        if not list_files(given, TRANSLATION):
-            stop(66, given + ": no Translation-en list in this folder; give a folder such as " + SYSTEM_LISTS)
+        if not complete(given):
+            stop(66, given + ": no Translation-en or no Packages list in it; give a folder such as " + SYSTEM_LISTS)
         return given
     private = os.path.join(os.path.abspath(out), "apt")
     for folder in (SYSTEM_LISTS, os.path.join(private, "lists")):
-        if list_files(folder, TRANSLATION):
+        if complete(folder):
             return folder
     return fetch_lists(private)
 
@@ -279,7 +284,8 @@ def write_jsonl(path, pairs):
 
 
 def train_tokenizer(out, train, options):
-    """On whole pairs, in their seeded order, up to --tokenizer-chars characters."""
+    """On whole pairs, in their seeded order, up to --tokenizer-chars characters. Byte-pair merges count in whole
+    numbers, so the number of threads does not matter."""
     text = os.path.join(out, "tokenizer.txt")
     written = 0
     with open(text, "w", encoding="utf-8") as file:
@@ -291,7 +297,7 @@ def train_tokenizer(out, train, options):
                "--vocab_size=%d" % options.vocabulary, "--model_type=" + options.model_type,
                "--normalization_rule_name=identity", "--add_dummy_prefix=false", "--remove_extra_whitespaces=false",
                "--byte_fallback=true", "--hard_vocab_limit=false", "--unk_id=0", "--eos_id=1", "--bos_id=-1",
-               "--pad_id=-1", "--num_threads=4", "--minloglevel=1"]
+               "--pad_id=-1", "--user_defined_symbols=" + SUFFIX.strip(), "--num_threads=4", "--minloglevel=1"]
     try:
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError:
@@ -313,7 +319,7 @@ def parse(arguments):
     parser.add_argument("--heldout", type=float, default=0.03, help="share of the sources (default 0.03)")
     parser.add_argument("--lists", help="folder of apt lists (default: the system's)")
     parser.add_argument("--vocabulary", type=int, default=2048, help="pieces of the tokenizer; 0: train none")
-    parser.add_argument("--model-type", choices=("unigram", "bpe"), default="unigram")
+    parser.add_argument("--model-type", choices=("bpe", "unigram"), default="bpe")
     parser.add_argument("--tokenizer-chars", type=int, default=4000000, help="text that the tokenizer is trained on")
     options = parser.parse_args(arguments)
     if options.validation + options.heldout >= 1 or min(options.validation, options.heldout) < 0:

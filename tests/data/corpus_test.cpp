@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "support/test_main.h"
 
 namespace selvage {
 namespace {
@@ -60,6 +61,21 @@ TEST(Corpus, CountsRowsThroughTheFiles) {
     EXPECT_EQ(corpus.answer_tokens(0), 2);
     EXPECT_EQ(corpus.dropped(), 0);
     EXPECT_EQ(corpus.tokenizer().kind, "bytes");
+}
+
+TEST(Corpus, ReadsItsFiles) {
+    test::TemporaryFolder folder;
+    auto const world = test::world();
+    io::IoThread io(*world, false);
+    io::write_data(io, folder / "a.h5", make_file({{"ab", "c"}, {"d", "ef"}}));
+    io::write_data(io, folder / "b.h5", make_file({{"g", "h"}}));
+    std::string const a = (folder / "a.h5").string();
+    std::string const b = (folder / "b.h5").string();
+    Corpus const corpus(io, {a, b}, 100, TooLong::drop, 257);
+    EXPECT_EQ(corpus.size(), 3);
+    EXPECT_EQ(text(corpus.example(2).prompt), "g");
+    EXPECT_EQ(corpus.tokenizer(), open_tokenizer("bytes")->table());
+    expect_error(b + ": row 0: token id 256", [&] { Corpus(io, {b}, 100, TooLong::drop, 256); });
 }
 
 // Lengths with end-of-answer: 6, 5, 7, 4.

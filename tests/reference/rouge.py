@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Reference numbers for ROUGE, by Google's rouge-score (pip install rouge-score==0.1.2): writes rouge.json beside this file.
+"""Reference numbers for ROUGE, by Google's rouge-score (pip install rouge-score==0.1.2): writes rouge.json beside it.
 
 A case is {"prediction", "reference", "words" of the prediction, "rouge1", "rouge2", "rougeL": [precision, recall, f1]}.
 """
