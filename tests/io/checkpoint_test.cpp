@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoints on several ranks: the file depends on neither their number nor that of the writers.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "io/file_writer.h"
+#include "samples.h"
+#include "support/test_main.h"
+
+namespace selvage::io::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Checkpoint : ::testing::Test {
+    selvage::test::TemporaryFolder folder;
+    std::unique_ptr<Communicator> world = selvage::test::world();
+
+    // Runs `action(ranks, io)` on the first `ranks` ranks.
+    template <class Action>
+    void on(int ranks, Action&& action) {
+        auto const group = world->split(world->rank() < ranks ? 0 : -1, world->rank());
+        if (group) {
+            auto const io = io_thread(*group);
+            action(*group, *io);
+        }
+        world->barrier();
+    }
+    std::vector<int> sizes() const {
+        std::vector<int> out;
+        for (int const size : {1, 2, 3, 4})
+            if (size <= world->size()) out.push_back(size);
+        return out;
+    }
+};
+
+TEST_F(Checkpoint, SavedOnAnyRanksByAnyWritersLoadsOnAny) {
+    std::string expected;
+    std::uintmax_t bytes = 0;
+    for (int const saving : sizes())
+        for (std::int64_t const writers : {0, 1, 2, 9}) {
+            Path const path = folder / fmt::format("save{}x{}.h5", saving, writers);
+            on(saving, [&](Communicator& group, IoThread& io) {
+                Model model(&group);
+                std::int64_t const written = model.write(io, path, writers);
+                EXPECT_EQ(written, static_cast<std::int64_t>(std::filesystem::file_size(path)));
+                if (group.rank() != 0) return;
+                std::string const content = content_of(io, path);
+                if (expected.empty()) {
+                    check_file(io, path);
+                    EXPECT_THAT(describe_file(io, path), HasSubstr("400 steps done, round 3, next: training"));
+                    expected = content;
+                    bytes = std::filesystem::file_size(path);
+                }
+                EXPECT_TRUE(content == expected) << path;
+                EXPECT_EQ(std::filesystem::file_size(path), bytes) << path;
+            });
+            for (int const loading : sizes())
+                on(loading, [&](Communicator& group, IoThread& io) {
+                    Model model(&group);
+                    model.clear();
+                    EXPECT_FALSE(model.is_whole());
+                    OptimizerShard const shard = model.shard();
+                    read_checkpoint(io, path, model.parameters(), &shard);
+                    EXPECT_TRUE(model.is_whole()) << path << " on " << loading;
+                });
+        }
+}
+
+TEST_F(Checkpoint, InfoComesBack) {
+    on(world->size(), [&](Communicator& group, IoThread& io) {
+        Model model(&group);
+        Path const path = checkpoint_path(folder.path(), 400);
+        EXPECT_EQ(path.filename(), "step-00000400.h5");
+        model.write(io, path);
+        CheckpointInfo const read = read_checkpoint_info(io, path), expected = checkpoint_info();
+        EXPECT_EQ(read.deck, expected.deck);
+        EXPECT_EQ(read.model, expected.model);
+        EXPECT_EQ(read.tokenizer, expected.tokenizer);
+        EXPECT_EQ(read.state.step, expected.state.step);
+        EXPECT_EQ(read.state.round, expected.state.round);
+        EXPECT_EQ(read.state.phase, expected.state.phase);
+        EXPECT_EQ(read.state.cursor, expected.state.cursor);
+        EXPECT_EQ(read.state.step_in_round, expected.state.step_in_round);
+        EXPECT_EQ(read.state.table_rows, expected.state.table_rows);
+    });
+}
+
+TEST_F(Checkpoint, AModelHasNoMoments) {
+    on(world->size(), [&](Communicator& group, IoThread& io) {
+        Model model(&group);
+        Path const path = folder / "model.h5";
+        write_model(io, path, checkpoint_info(), model.parameters());
+        if (group.rank() == 0) check_file(io, path);
+        model.parameters().initialise(6);
+        read_checkpoint(io, path, model.parameters(), nullptr);
+        EXPECT_TRUE(model.is_whole());
+        OptimizerShard const shard = model.shard();
+        Outcome const outcome = outcome_of([&] { read_checkpoint(io, path, model.parameters(), &shard); });
+        EXPECT_EQ(outcome.code, ExitCode::bad_data);
+        EXPECT_THAT(outcome.message, HasSubstr("selvage-checkpoint"));
+        EXPECT_EQ(read_checkpoint_info(io, path).model, checkpoint_info().model);
+    });
+}
+
+TEST_F(Checkpoint, OfAnotherModelIsNamedOnEveryRank) {
+    on(world->size(), [&](Communicator& group, IoThread& io) {
+        Model model(&group);
+        Path const path = folder / "a.h5";
+        model.write(io, path);
+        auto const device = make_device("cpu");
+        Arena arena(*device);
+        auto const message = [&](std::vector<ParameterSpec> specs) {
+            ParameterSet other(arena, std::move(specs));
+            Outcome const outcome = outcome_of([&] { read_checkpoint(io, path, other, nullptr); });
+            EXPECT_EQ(outcome.code, ExitCode::bad_data);
+            return outcome.message;
+        };
+        EXPECT_THAT(message({{"unknown", {1}}}), HasSubstr("no /parameters/unknown"));
+        EXPECT_THAT(message({{"one", {2}}}), HasSubstr("/parameters/one has dim 1"));
+        EXPECT_THAT(message({{"one", {1}}}), HasSubstr("/parameters/embedding.weight, which the model has not"));
+        EXPECT_EQ(outcome_of([&] { read_checkpoint(io, folder / "none.h5", model.parameters(), nullptr); }).code,
+                  ExitCode::missing_input);
+    });
+}
+
+TEST_F(Checkpoint, ShardsThatDoNotMakeUpTheWholeAreRefused) {
+    on(world->size(), [&](Communicator& group, IoThread& io) {
+        Model model(&group);
+        OptimizerShard shard = model.shard();
+        if (group.rank() == 0) shard.shard.end -= 4096;
+        Outcome const outcome =
+            outcome_of([&] { write_checkpoint(io, folder / "a.h5", checkpoint_info(), model.parameters(), shard, 0); });
+        EXPECT_EQ(outcome.code, ExitCode::internal);
+        world->barrier();
+        EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+    });
+}
+
+TEST_F(Checkpoint, DamagedOnesAreSkippedAndOldOnesRemoved) {
+    on(world->size(), [&](Communicator& group, IoThread& io) {
+        Model model(&group);
+        for (std::int64_t const step : {100, 200, 300, 400}) model.write(io, checkpoint_path(folder.path(), step));
+        if (group.rank() != 0) return;
+        std::string bytes = read_bytes(checkpoint_path(folder.path(), 400));
+        bytes[bytes.size() / 3] ^= 1;
+        write_bytes(checkpoint_path(folder.path(), 400), bytes);
+        bytes = read_bytes(checkpoint_path(folder.path(), 300));
+        write_bytes(checkpoint_path(folder.path(), 300), bytes.substr(0, 100000));
+        write_bytes(folder / "step-00000500.h5.partial", "x");
+        write_bytes(folder / "notes.h5", "x");
+        std::vector<std::string> problems;
+        EXPECT_EQ(newest_valid_checkpoint(io, folder.path(), &problems), checkpoint_path(folder.path(), 200));
+        EXPECT_THAT(problems, ::testing::ElementsAre(HasSubstr("step-00000400.h5 is damaged"),
+                                                     HasSubstr("step-00000300.h5 is damaged")));
+        remove_old_checkpoints(folder.path(), 3);
+        EXPECT_EQ(list_checkpoints(folder.path()).size(), 3U);
+        EXPECT_TRUE(std::filesystem::exists(folder / "notes.h5"));
+        remove_old_checkpoints(folder.path(), 0);
+        EXPECT_EQ(list_checkpoints(folder.path()), std::vector<Path>{checkpoint_path(folder.path(), 400)});
+        EXPECT_EQ(newest_valid_checkpoint(io, folder.path(), nullptr), std::nullopt);
+        EXPECT_EQ(newest_valid_checkpoint(io, folder / "none", nullptr), std::nullopt);
+    });
+}
+
+// The disk is full: every rank gets the reason, nothing is left, and the next save works.
+TEST_F(Checkpoint, AFullDiskIsAnErrorOnEveryRank) {
+    std::unique_ptr<SmallDisk> disk;
+    if (world->rank() == 0) disk = std::make_unique<SmallDisk>(folder / "disk", 6 << 20);
+    if (sum_over(*world, disk && disk->is_mounted()) == 0) GTEST_SKIP() << "mounting needs root";
+    on(world->size(), [&](Communicator& group, IoThread& io) {
+        Model model(&group);
+        Outcome const outcome = outcome_of([&] { model.write(io, folder / "disk/a.h5", group.size()); });
+        EXPECT_EQ(outcome.code, ExitCode::io);
+        EXPECT_THAT(outcome.message, HasSubstr("No space left on device"));
+        EXPECT_TRUE(std::filesystem::is_empty(folder / "disk"));
+        group.barrier();
+        write_model(io, folder / "disk/b.h5", checkpoint_info(), model.parameters());
+        if (group.rank() == 0) check_file(io, folder / "disk/b.h5");
+    });
+}
+
+// The same where the file system does not take reservations, so that HDF5 itself runs into the full disk.
+TEST_F(Checkpoint, ADiskThatFillsUpInTheMiddleIsAnErrorOnEveryRank) {
+    std::unique_ptr<SmallDisk> disk;
+    if (world->rank() == 0) disk = std::make_unique<SmallDisk>(folder / "disk", 3 << 20);
+    if (sum_over(*world, disk && disk->is_mounted()) == 0) GTEST_SKIP() << "mounting needs root";
+    on(world->size(), [&](Communicator& group, IoThread& io) {
+        for (int repeat = 0; repeat < 3; ++repeat) {
+            Outcome const outcome = outcome_of([&] {
+                io.call([&] {
+                    Communicator& ranks = io.communicator();
+                    FileWriter file(folder / "disk/a.h5", "selvage-model", {&ranks, 0});
+                    Dims const dims = {4096, 1024};
+                    Range const rows = BlockSplit(4096, 256, ranks.size()).part(ranks.rank());
+                    std::vector<float> const values(static_cast<std::size_t>(rows.size() * 1024), 1.5F);
+                    Handle dataset;
+                    agree(ranks, [&] { dataset = file.create_floats("/x", {"x", "1"}, dims); });
+                    agree(ranks, [&] { file.write_rows(dataset, "/x", dims, rows, values.data()); });
+                    dataset.reset();
+                    file.commit();
+                });
+            });
+            EXPECT_EQ(outcome.code, ExitCode::io);
+            group.barrier();
+            EXPECT_TRUE(std::filesystem::is_empty(folder / "disk")) << outcome.message;
+            group.barrier();
+        }
+        Model model(&group);
+        model.write(io, folder / "b.h5", group.size());
+        if (group.rank() == 0) check_file(io, folder / "b.h5");
+    });
+}
+
+}  // namespace
+}  // namespace selvage::io::test

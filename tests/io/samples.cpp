@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "samples.h"
+
+#include <mpi.h>
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "io/file_reader.h"
+
+namespace selvage::io::test {
+
+std::unique_ptr<IoThread> io_thread(Communicator& world) {
+    int provided = 0;
+    MPI_Query_thread(&provided);
+    return std::make_unique<IoThread>(world, provided == MPI_THREAD_MULTIPLE);
+}
+
+TokenizerTable tokenizer() {
+    TokenizerTable table;
+    table.kind = "bytes";
+    for (int i = 0; i < 256; ++i) table.pieces.emplace_back(1, static_cast<char>(i));
+    table.pieces.emplace_back();
+    table.special.end_of_answer = 256;
+    return table;
+}
+
+DataFile data(std::int64_t pairs) {
+    DataFile file;
+    file.offsets = {0};
+    for (std::int64_t i = 0; i < pairs; ++i) {
+        for (std::int64_t t = 0; t < 3 + i % 7; ++t) file.tokens.push_back(static_cast<Token>((i * 31 + t) % 257));
+        file.offsets.push_back(static_cast<std::int64_t>(file.tokens.size()));
+        file.prompt_length.push_back(static_cast<std::int32_t>(i % 3));
+    }
+    file.tokenizer = tokenizer();
+    file.attributes.text["source_digest"] = "0123456789abcdef";
+    file.attributes.integers["dropped_lines"] = 4;
+    return file;
+}
+
+DraftsFile drafts(std::int64_t count) {
+    DraftsFile file;
+    file.deck = "[run]\nseed = 1\n";
+    file.attributes.text["policy_digest"] = "feed";
+    file.attributes.integers["policy_step"] = 12;
+    file.attributes.numbers["temperature"] = 0.75;
+    for (std::int64_t i = 0; i < count; ++i) {
+        Draft draft;
+        draft.example = i / 2;
+        draft.sample = static_cast<std::int32_t>(i % 2);
+        draft.finish = static_cast<FinishReason>(i % 3);
+        for (std::int64_t t = 0; t < i % 5; ++t) {
+            draft.tokens.push_back(static_cast<Token>(t + i));
+            draft.logprob.push_back(-0.25F * static_cast<float>(t + 1));
+            draft.sampled_logprob.push_back(-0.5F * static_cast<float>(t + 1));
+        }
+        file.drafts.push_back(draft);
+    }
+    return file;
+}
+
+WovenFile woven(std::int64_t rows) {
+    WovenFile file;
+    file.deck = "[run]\nseed = 1\n";
+    file.attributes.integers["kept"] = rows;
+    for (std::int64_t i = 0; i < rows; ++i) {
+        Woven row;
+        row.example = i;
+        row.sample = 1;
+        row.method = static_cast<Method>(i % 3);
+        row.answer_start = 2;
+        for (std::int64_t t = 0; t < 4 + i % 3; ++t) {
+            row.input_tokens.push_back(static_cast<Token>(t));
+            row.target_tokens.push_back(static_cast<Token>(t + 1));
+            row.loss_weight.push_back(t >= 2 ? 1.0F : 0.0F);
+            row.origin.push_back(t < 2 ? Origin::prompt : Origin::generated);
+            row.target_origin.push_back(t < 2 ? Origin::prompt : Origin::gold);
+        }
+        file.rows.push_back(row);
+        file.uses.push_back({i + 1, static_cast<std::int32_t>(i % 4), 0, 5, i});
+    }
+    return file;
+}
+
+ScoresFile scores(std::int64_t sequences) {
+    ScoresFile file;
+    file.offsets = {0};
+    for (std::int64_t i = 0; i < sequences; ++i) {
+        for (std::int64_t t = 0; t < 1 + i % 4; ++t) {
+            file.tokens.push_back(static_cast<Token>(t));
+            file.logprob.push_back(t == 0 ? 0.0F : -1.5F);
+        }
+        file.offsets.push_back(static_cast<std::int64_t>(file.tokens.size()));
+    }
+    file.attributes.text["model"] = "m.h5";
+    return file;
+}
+
+CheckpointInfo checkpoint_info() {
+    CheckpointInfo info;
+    info.deck = "[run]\nseed = 7 # \xC3\xA4\n";
+    info.model = "layers = 2\nhidden = 37\n";
+    info.tokenizer = tokenizer();
+    info.state = {400, 3, Phase::train, 1234, 17, {{"steps", 400}, {"sweeps", 9}, {"evaluations", 3}}};
+    return info;
+}
+
+Model::Model(Communicator* ranks) : device_(make_device("cpu")), arena_(*device_) {
+    std::vector<ParameterSpec> specs = {{"embedding.weight", {301, 37}}, {"layers.0.big", {700, 1000}},
+                                        {"layers.0.norm", {37}},         {"layers.1.odd", {3, 5, 7}},
+                                        {"layers.1.wide", {2, 300001}},  {"one", {1}}};
+    parameters_ = std::make_unique<ParameterSet>(arena_, std::move(specs));
+    int const size = ranks != nullptr ? ranks->size() : 1, rank = ranks != nullptr ? ranks->rank() : 0;
+    // Not in the order of the ranks: files must not care.
+    shard_ = BlockSplit(parameters_->flat_size(), ParameterSet::block_elements, size).part(size - 1 - rank);
+    first_.resize(static_cast<std::size_t>(shard_.size()));
+    second_.resize(first_.size());
+    parameters_->initialise(5);
+    for (Parameter const& parameter : parameters_->parameters())
+        for (std::int64_t i = 0; i < parameter.spec.shape.elements(); ++i) {
+            if (!shard_.contains(parameter.offset + i)) continue;
+            auto const at = static_cast<std::size_t>(parameter.offset + i - shard_.begin);
+            first_[at] = static_cast<float>(parameter.offset + i + 1);
+            second_[at] = 0.5F * static_cast<float>(parameter.offset + i + 1);
+        }
+}
+
+OptimizerShard Model::shard() { return {shard_, first_, second_}; }
+
+std::int64_t Model::write(IoThread& io, Path const& path, std::int64_t writers) {
+    return write_checkpoint(io, path, checkpoint_info(), *parameters_, shard(), writers);
+}
+
+void Model::clear() {
+    std::fill_n(parameters_->values().as<float>(), parameters_->flat_size(), -1.0F);
+    std::fill(first_.begin(), first_.end(), -1.0F);
+    std::fill(second_.begin(), second_.end(), -1.0F);
+}
+
+bool Model::is_whole() {
+    Model fresh;
+    bool whole = true;
+    for (Parameter const& parameter : parameters_->parameters())
+        for (std::int64_t i = parameter.offset; i < parameter.offset + parameter.spec.shape.elements(); ++i)
+            whole = whole && parameters_->values().as<float>()[i] == fresh.parameters().values().as<float>()[i];
+    for (std::int64_t i = shard_.begin; i < shard_.end; ++i) {
+        auto const at = static_cast<std::size_t>(i - shard_.begin);
+        whole = whole && first_[at] == fresh.first_[static_cast<std::size_t>(i)] &&
+                second_[at] == fresh.second_[static_cast<std::size_t>(i)];
+    }
+    return whole;
+}
+
+SmallDisk::SmallDisk(Path folder, std::int64_t bytes) : folder_(std::move(folder)) {
+    std::filesystem::create_directories(folder_);
+    mounted_ = mount("selvage-test", folder_.c_str(), "tmpfs", 0, fmt::format("size={}", bytes).c_str()) == 0;
+}
+
+SmallDisk::~SmallDisk() {
+    if (mounted_) umount2(folder_.c_str(), MNT_DETACH);
+}
+
+void fill_run_log(RunLog& log, std::int64_t from, std::int64_t to) {
+    for (std::int64_t i = from; i < to; ++i) {
+        log.add(StepRow{i + 1, i / 4 + 1, 2.0 / static_cast<double>(i + 1), 0.5, 1e-3, 100 + i, 0.25});
+        log.add(SweepRow{i % 2 == 0 ? "generate" : "train", i + 1, 10 * i, i, 0, 1, 1.5, 0.9});
+        EvaluationRow row{i + 1, i, {}};
+        row.metrics["forced_nll"] = {1.0 + static_cast<double>(i), 0.5, 1.5, {}, {}};
+        // One metric that some evaluations lack, with bins whose number varies.
+        if (i % 2 == 0)
+            row.metrics["context_gap"] = {0.1, 0.0, 0.2, std::vector<double>(static_cast<std::size_t>(1 + i), 0.5),
+                                          std::vector<std::int64_t>(static_cast<std::size_t>(1 + i), 8)};
+        log.add(row);
+    }
+}
+
+std::vector<Path> write_all_kinds(IoThread& io, Path const& folder, std::int64_t size) {
+    std::vector<Path> const paths = {folder / "data.h5", folder / "drafts.h5", folder / "woven.h5",
+                                     folder / "scores.h5", folder / "run.h5"};
+    write_data(io, paths[0], data(size));
+    write_drafts(io, paths[1], drafts(size));
+    write_woven(io, paths[2], woven(size));
+    write_scores(io, paths[3], scores(size));
+    RunLog log(io, paths[4], "[run]\n", {});
+    fill_run_log(log, 0, size);
+    if (size > 0) log.event("start", "on 2 ranks \xE2\x9C\x93");
+    log.flush();
+    return paths;
+}
+
+std::string content_of(IoThread& io, Path const& path) {
+    return io.call([&] {
+        FileReader const file(path);
+        std::string content;
+        for (std::string const& name : file.datasets()) {
+            if (file.integer_attribute(name, "volatile").value_or(0) == 1) continue;
+            content += name + " " + file.summary_of(name) + "\n";
+            std::string const type = file.summary_of(name).substr(0, file.summary_of(name).find(' '));
+            for (Element const element : {Element::u8, Element::i32, Element::i64, Element::f32, Element::f64}) {
+                if (name_of(element) != type) continue;
+                auto const dims = file.dims_of(name, element, -1);
+                std::size_t bytes = size_of(element);
+                for (std::int64_t const dim : dims) bytes *= static_cast<std::size_t>(dim);
+                std::string values(bytes, '\0');
+                if (bytes > 0) file.read(name, element, dims, {0, dims.empty() ? 1 : dims[0]}, values.data());
+                content += values;
+            }
+            if (type == "fixed-length")
+                for (std::string const& text : file.texts(name)) content += text + "\n";
+        }
+        return content;
+    });
+}
+
+std::string read_bytes(Path const& path) {
+    std::ifstream file(path, std::ios::binary);
+    return std::string((std::istreambuf_iterator<char>(file)), {});
+}
+
+void write_bytes(Path const& path, std::string const& bytes) {
+    std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+}  // namespace selvage::io::test
