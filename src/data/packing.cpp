@@ -88,7 +88,10 @@ std::vector<std::vector<PackedRow>> pack(std::vector<std::int64_t> const& rows,
 
     auto const lanes = static_cast<std::size_t>(options.lanes);
     std::optional<std::vector<Bin>> bins;
-    for (std::size_t micro_batches = 1; !bins; ++micro_batches)
+    std::int64_t const of_one_each = options.lanes * options.micro_batch_tokens;  // tokens that one each can hold
+    std::int64_t const tokens = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+    auto micro_batches = static_cast<std::size_t>((tokens + of_one_each - 1) / of_one_each);
+    for (; !bins; ++micro_batches)
         bins = fill_bins(lengths, longest_first, lanes * micro_batches, options.micro_batch_tokens);
 
     std::vector<std::vector<PackedRow>> out(lanes);

@@ -189,6 +189,7 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
     State& state = *state_;
     SELVAGE_CHECK(static_cast<std::int64_t>(plan.lanes.size()) == state.options.lanes, "a plan of {} lanes, not {}",
                   plan.lanes.size(), state.options.lanes);
+    state.model.unpack();  // a packed copy of the weights would be out of date after this step
     state.run_lanes(rows, plan);
     std::vector<double> const total =
         tree_sum_lanes(state.grid.data(), state.lane_split, state.options.lanes, state.sums, lane_sums);

@@ -112,6 +112,18 @@ TEST(Trainer, RowsOfAPackedRowDoNotSeeEachOther) {
     EXPECT_NEAR(packed.loss, expected / weights, 1e-13 * packed.loss);
 }
 
+TEST(Trainer, PackedWeightsOfAGenerationSweepDoNotGoStale) {
+    auto const rows = test::woven_rows(20, 50, 97);
+    Job plain(test::world(), test::tiny_training());
+    Job packed(test::world(), test::tiny_training());
+    packed.model().pack(packed.arena());
+    for (StepPlan const& plan :
+         plan_steps(test::lengths_of(rows), test::packing_of(test::tiny_training()), 3, 1, 1, 2)) {
+        EXPECT_EQ(packed.trainer().step(rows, plan, 10).loss, plain.trainer().step(rows, plan, 10).loss);
+    }
+    EXPECT_EQ(log_probabilities(packed, rows, {0, 1}), log_probabilities(plain, rows, {0, 1}));
+}
+
 TEST(Trainer, CountsTokens) {
     auto const rows = test::woven_rows(10, 50, 97);
     Job job(test::world(), test::tiny_training());
