@@ -31,11 +31,14 @@ struct DraftRequest {
     std::int32_t sample = 0;
     std::int32_t turn = 0;
     std::vector<Token> prompt;  // at least one token
+    // Of a free draft, which also ends where prompt and answer fill the context (without a token where the prompt
+    // does).
     std::int64_t max_new_tokens = 128;
     SamplerOptions sampler;
     Purpose purpose = Purpose::sample;
     // BASH mixed: the gold answer, and which positions 1..T-1 read the own token. The own token of every position is
-    // drawn and recorded; what is read on is own (unless special) or gold. Empty for a free draft.
+    // drawn and recorded; what is read on is own (unless special) or gold. Ends after the gold answer's length, finish
+    // reason end_of_answer. Empty for a free draft.
     std::vector<Token> gold;
     std::vector<std::uint8_t> use_own;
 };

@@ -17,6 +17,8 @@ constexpr std::int64_t weight_rows = 8;
 
 std::uint64_t draw_bits(std::uint64_t seed, Purpose purpose, std::int64_t round, std::int64_t example,
                         std::int64_t position, std::int32_t sample, std::int32_t turn) {
+    // What DrawIndex has room for; beyond it two samples would share their draws.
+    SELVAGE_CHECK(0 <= sample && sample <= 0xFFFF && 0 <= turn && turn <= 0xFF, "sample {}, turn {}", sample, turn);
     return Random(seed, purpose)
         .bits({static_cast<std::uint32_t>(round), static_cast<std::uint32_t>(example),
                static_cast<std::uint32_t>(position), static_cast<std::uint16_t>(sample),

@@ -32,9 +32,13 @@ struct Cut {
     }
 };
 
-// The position of a weight's highest bit, from 1; 0 for 0.
+// Levels of about 3% width, ascending with the weight: its highest bit and the five below it.
+constexpr std::size_t level_count = 1888;
 std::size_t level_of(std::int64_t weight) {
-    return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(weight)));
+    auto const value = static_cast<std::uint64_t>(weight);
+    if (value < 64) return value;
+    auto const shift = static_cast<std::size_t>(std::bit_width(value)) - 6;
+    return shift * 32 + (value >> shift);
 }
 
 template <class Visit>
@@ -65,11 +69,10 @@ Cut cut_entries(std::span<Entry> entries, std::int64_t need, Measure&& measure) 
     return {entries.front()};
 }
 
-// The same for all kept of a vocabulary: sums by the weight's highest bit first, so that only the entries of one
-// such level need an order.
+// The same for all kept of a vocabulary: sums by level first, so that only the entries of one level need an order.
 template <class Measure>
 Cut find_cut(std::span<std::int64_t const> weights, Cut const& within, std::int64_t need, Measure&& measure) {
-    std::array<std::int64_t, 64> sums{};
+    std::array<std::int64_t, level_count> sums{};
     for_each_kept(weights, within, [&](Entry entry) { sums[level_of(entry.weight)] += measure(entry); });
     std::size_t level = sums.size() - 1;
     while (level > 0 && sums[level] < need) need -= sums[level--];

@@ -40,10 +40,13 @@ std::vector<bool> kept_by_sorting(Weights const& weights, std::int64_t top_k, st
 Token hit(Weights const& weights, std::vector<bool> const& kept, std::uint64_t bits) {
     std::int64_t total = 0;
     for (std::size_t id = 0; id < weights.size(); ++id) total += kept[id] ? weights[id] : 0;
-    // Totals of these tests are below 2^31: the product's two halves fit 64 bits.
-    std::uint64_t const low = (bits & 0xFFFFFFFF) * static_cast<std::uint64_t>(total);
-    std::uint64_t const high = (bits >> 32) * static_cast<std::uint64_t>(total);
-    auto const target = static_cast<std::int64_t>((high + (low >> 32)) >> 32);
+    // floor(bits * total / 2^64) by long multiplication in halves of 32 bits.
+    std::uint64_t const low = bits & 0xFFFFFFFF, high = bits >> 32;
+    auto const total_low = static_cast<std::uint64_t>(total) & 0xFFFFFFFF;
+    auto const total_high = static_cast<std::uint64_t>(total) >> 32;
+    std::uint64_t const middle = high * total_low + (low * total_low >> 32);
+    std::uint64_t const other = low * total_high + (middle & 0xFFFFFFFF);
+    auto const target = static_cast<std::int64_t>(high * total_high + (middle >> 32) + (other >> 32));
     std::int64_t sum = 0;
     for (std::size_t id = 0; id < weights.size(); ++id) {
         sum += kept[id] ? weights[id] : 0;
@@ -63,6 +66,9 @@ TEST(Sampler, CutsEqualASortedReference) {
         for (std::size_t i = 0; i < size; ++i)
             weights[i] = std::int64_t{word(static_cast<std::uint32_t>(10 + i), distinct)} * (1 + word(2, 3) * 37);
         weights[word(3, static_cast<std::uint32_t>(size))] = 400;
+        // Up to the size of real weights: 400 * 2^31 is below 2^40.
+        std::uint32_t const shift = 10 * word(6, 4);
+        for (std::int64_t& weight : weights) weight <<= shift;
         std::int64_t const top_k = word(4, static_cast<std::uint32_t>(size) + 2);
         std::int64_t const eighths = 1 + word(5, 8);
         SamplerOptions const options{1.0, static_cast<double>(eighths) / 8, top_k};
