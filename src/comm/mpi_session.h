@@ -18,6 +18,8 @@ class MpiSession {
 
     bool has_threads() const { return has_threads_; }
     std::unique_ptr<Communicator> world();
+    // True if every rank calls this within `seconds` of each other (a barrier with a time limit; once, on the way out).
+    bool everyone_arrives(double seconds);
     // Ends all ranks with this code; does not return.
     [[noreturn]] void abort(int code);
     static std::string library_version();

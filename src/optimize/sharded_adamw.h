@@ -28,15 +28,31 @@ class ShardedAdamW {
         bool finite = true;  // false: nothing was changed
     };
     // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data: norm,
-    // clip, update of the shard, then all ranks gather the new values.
+    // clip, update of the shard, then all ranks gather the new values. The gradient's buffer is used up: it is what the
+    // new values are sent from.
     Result step(TensorView gradient, double weight_sum, std::int64_t step, std::int64_t total_steps);
 
   private:
+    // Consecutive elements of the shard that are treated alike; multiples of 64.
+    struct Piece {
+        Range elements;  // of the flat vector
+        bool weight_decay = true;
+    };
+    static std::vector<Piece> pieces_of(ParameterSet const& parameters, Range shard);
+    // Of the whole gradient: fp64 sums per block, gathered in block order, one fixed tree.
+    double sum_of_squares(TensorView gradient);
+    void update(TensorView gradient, double gradient_scale, double learning_rate, std::int64_t step);
+    void gather_values(TensorView send);
+
     ProcessGrid const& grid_;
     ParameterSet& parameters_;
     OptimizerOptions options_;
     int rank_ = 0;
+    Stream stream_;
     std::vector<Range> shards_;
+    std::vector<std::size_t> value_bytes_, block_bytes_;  // per rank
+    std::vector<Piece> pieces_;
+    std::vector<double> own_sums_, block_sums_;
     Tensor first_moment_, second_moment_;
 };
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// One optimizer step on planned lanes.
+// One optimizer step on planned lanes. The bits of its results do not depend on the size of the data axis.
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "comm/process_grid.h"
@@ -26,7 +27,9 @@ struct TrainOptions {
 
 class Trainer {
   public:
-    // Errors (bad_data): more data ranks than lanes, lanes not a power of two.
+    // Makes every buffer of a step (micro_batch_tokens rows of activations, up to log2(lanes) + 1 gradients). Errors
+    // (bad_data): more data ranks than lanes, lanes not a power of two, a choice that this version does not have.
+    // `arena`, `grid` and `model` must outlive the trainer.
     Trainer(Arena& arena, ProcessGrid const& grid, Model& model, TrainOptions const& options);
     ~Trainer();
 
@@ -36,9 +39,10 @@ class Trainer {
         double learning_rate = 0;
         std::int64_t target_tokens = 0;  // positions with loss weight, all lanes
         std::int64_t input_tokens = 0;
-        bool finite = true;
+        bool finite = true;  // false: loss or gradient norm is not finite, and nothing was changed; on every rank
     };
-    // Collective over the data axis. `rows` is the woven file that the plan indexes.
+    // Collective over the data axis. `rows` is the woven file that the plan indexes. Error (bad_data) on every rank: no
+    // token of the step has loss weight.
     Result step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps);
     ShardedAdamW& optimizer();
 

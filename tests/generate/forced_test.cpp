@@ -122,6 +122,33 @@ TEST(Forced, LogprobsAreThoseOfTheTrainingForward) {
     }
 }
 
+TEST(Forced, DrawsAreThoseOfTheContract) {
+    // Written out: key (seed, purpose), counter (round, example, place in the answer, sample, turn).
+    SmallModel small;
+    DraftRequest request = test::free_request(13);
+    request.sampler = {};
+    request.turn = 1;
+    Engine engine(small.arena, small.model, generate_options(2), context, special, seed);
+    Draft const draft = engine.run_all(round_number, {request})[0];
+    ASSERT_GT(draft.tokens.size(), 3U);
+    ForcedSequence const sequence = sequence_of(request, without_last(draft.tokens), {});
+    auto const rows = static_cast<std::int64_t>(sequence.inputs.size());
+    PackedSequences const packed(sequence.inputs, std::vector<std::int64_t>{rows});
+    KvCache cache(small.arena, small.model.config(), packed.pages());
+    Workspace workspace(small.arena, small.model.config(), rows, Keep::nothing);
+    Tensor logits(small.arena, "test logits", DType::f32, {rows, 64});
+    Tensor weights(small.arena, "test weights", DType::i64, {rows, 64});
+    Stream stream(DeviceKind::cpu);
+    small.model.logits(logits, small.model.forward(packed.batch(), cache, workspace));
+    kernels::fixed_point_weights(weights, logits, 1.0F, stream);
+    Random const random(seed, Purpose::sample);
+    for (std::uint32_t t = 0; t < draft.tokens.size(); ++t) {
+        std::uint64_t const bits = random.bits({round_number, 13, t, static_cast<std::uint16_t>(request.sample), 1, 0});
+        std::int64_t const* const row = weights.view().as<std::int64_t>() + (sequence.first + t) * 64;
+        EXPECT_EQ(sample_token({row, 64}, {}, bits).token, draft.tokens[t]) << t;
+    }
+}
+
 // Own token where the choice says so and it is not special, else gold.
 std::vector<Token> mix(std::vector<Token> const& gold, std::vector<Token> const& own,
                        std::vector<std::uint8_t> const& use_own) {

@@ -3,8 +3,11 @@
 
 #include <mpi.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
+#include "base/timer.h"
 #include "comm/mpi/mpi_communicator.h"
 
 namespace selvage {
@@ -21,6 +24,18 @@ std::unique_ptr<Communicator> MpiSession::world() {
     MPI_Comm copy = MPI_COMM_NULL;
     check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &copy), "MPI_Comm_dup");
     return std::make_unique<MpiCommunicator>(copy);
+}
+
+bool MpiSession::everyone_arrives(double seconds) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    if (MPI_Ibarrier(MPI_COMM_WORLD, &request) != MPI_SUCCESS) return false;
+    Timer const timer;
+    int done = 0;
+    while (done == 0 && timer.seconds() < seconds) {
+        if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return done != 0;
 }
 
 void MpiSession::abort(int code) {

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+#include <filesystem>
+
+#include "app/commands/commands.h"
+#include "app/estimate.h"
+#include "app/resume.h"
+#include "app/session.h"
+#include "base/log.h"
+#include "base/timer.h"
+#include "io/folder_lock.h"
+#include "sweep/run_loop.h"
+#include "sweep/summary.h"
+
+namespace selvage {
+namespace {
+
+constexpr double lock_wait = 60;  // seconds for a job before this one to die
+
+// What rank 0 finds in the output folder, told to all.
+Start agree_on_start(Session& session, io::Path const& folder, std::string const& choice) {
+    Start start;
+    Communicator& world = session.grid().world();
+    agree(world, [&] {
+        if (session.is_root()) start = choose_start(session.io(), folder, choice);
+    });
+    std::string const path = broadcast_text(world, start.checkpoint ? start.checkpoint->string() : "", 0);
+    if (path.empty()) return {};
+    agree(world, [&] {
+        if (session.is_root()) return;
+        io::CheckpointInfo const info = io::read_checkpoint_info(session.io(), path);
+        start = {io::Path(path), info.state, info.deck};
+    });
+    return start;
+}
+
+// The deck once more, with what the first start fixed (run.schedule_rounds) and what model.from says.
+LoadedDeck final_deck(Session& session, std::string const& path, std::vector<std::string> overrides,
+                      LoadedDeck const& first, Start const& start) {
+    if (first.options.job.run.schedule_rounds == 0) {
+        std::int64_t schedule_rounds = first.options.job.run.rounds;
+        if (start.checkpoint) {
+            Deck old = Deck::parse(start.deck, start.checkpoint->string(), ".");
+            RunDeck options;
+            bind(old, options);
+            schedule_rounds = options.job.run.schedule_rounds;
+        }
+        overrides.push_back(fmt::format("run.schedule_rounds={}", schedule_rounds));
+    }
+    if (first.options.model_from.empty()) return load_deck(path, overrides, nullptr);
+    ModelConfig const model = parse_model_config(io::read_checkpoint_info(session.io(), first.options.model_from).model,
+                                                 first.options.model_from);
+    return load_deck(path, overrides, &model);
+}
+
+std::string done_text(Session& session, Job const& job) {
+    if (!session.is_root()) return "";
+    auto const rows = io::read_checkpoint_info(session.io(), *job.start_from).state.table_rows;
+    io::RunLog const log(session.io(), io::Path(job.options.run.out) / "run.h5", job.effective_deck, rows);
+    return summary_table(log, job.options.weave);
+}
+
+int run(MpiSession& mpi, Arguments const& arguments) {
+    std::string const deck_path = arguments.positional()[0];
+    std::vector<std::string> overrides = arguments.all("set");
+    if (arguments.flag("out")) overrides.push_back(fmt::format("run.out=\"{}\"", arguments.value("out", "")));
+    LoadedDeck const first = load_deck(deck_path, overrides, nullptr);
+    Session session(mpi, first.options);
+    Communicator& world = session.grid().world();
+    io::Path const folder = std::filesystem::absolute(first.options.job.run.out).lexically_normal();
+
+    std::unique_ptr<io::FolderLock> lock;
+    agree(world, [&] {
+        if (session.is_root()) lock = std::make_unique<io::FolderLock>(folder, lock_wait);
+    });
+    Start const start = agree_on_start(session, folder, arguments.value("resume", "auto"));
+
+    Job job;
+    agree(world, [&] {
+        LoadedDeck loaded = final_deck(session, deck_path, overrides, first, start);
+        job.options = loaded.options.job;
+        job.options.run.out = folder.string();
+        job.effective_deck = loaded.deck.effective(false);
+        job.model = loaded.options.model;
+        job.initial_model = loaded.options.model_from;
+        job.start_from = start.checkpoint;
+        if (start.checkpoint) check_same_deck(start.deck, job.effective_deck, *start.checkpoint);
+    });
+    bool const nothing_to_do =
+        start.checkpoint && start.state.phase == io::Phase::finished && start.state.round > job.options.run.rounds;
+    if (nothing_to_do) {
+        log::info("the run in {} is finished ({} rounds); raise run.rounds to go on, or use another --out",
+                  folder.string(), job.options.run.rounds);
+        std::fputs(done_text(session, job).c_str(), stdout);
+        return 0;
+    }
+    if (start.checkpoint)
+        log::info("going on from {} (step {}, round {})", start.checkpoint->string(), start.state.step,
+                  start.state.round);
+
+    std::unique_ptr<Corpora> corpora;
+    agree(world, [&] {
+        corpora = std::make_unique<Corpora>(open_corpora(session.io(), job.options.data, job.model.vocabulary));
+        if (job.model.vocabulary == 0) job.model.vocabulary = padded_vocabulary(corpora->tokenizer->table());
+        validate(job.model);
+    });
+    check_resources(job.options, job.model, corpora->train.tokens(), session.grid(), session.arena().device());
+    log::info("selvage run: {}, {} training examples, output in {}", session.grid().description(),
+              corpora->train.size(), folder.string());
+    RunEnd const end = run_job(session.arena(), session.grid(), session.io(), job, *corpora);
+    world.barrier();
+    return static_cast<int>(end == RunEnd::finished ? ExitCode::done : ExitCode::stopped_early);
+}
+
+}  // namespace
+
+Command run_command() {
+    return {{"run",
+             "DECK",
+             1,
+             1,
+             "runs the whole job: rounds of generation, weaving, training and evaluation (parallel)",
+             {set_option(),
+              {"out", "DIR", "output folder, instead of run.out"},
+              {"resume", "auto/never/FILE",
+               "auto (default): go on from the newest valid checkpoint in the output folder; never: start again; FILE: "
+               "start from that checkpoint"}}},
+            run};
+}
+
+}  // namespace selvage

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "app/commands/commands.h"
+#include "app/session.h"
+#include "base/bytes.h"
+#include "base/log.h"
+#include "generate/forced.h"
+#include "model/model.h"
+
+namespace selvage {
+namespace {
+
+// Log-probabilities of one rank's sequences, one after the other; 0 for first tokens.
+std::vector<float> score_range(Session& session, Model& model, io::DataFile const& data, Range pairs) {
+    constexpr std::int64_t at_once = 64;
+    std::int64_t longest = 1;
+    for (std::int64_t i = pairs.begin; i < pairs.end; ++i)
+        longest = std::max(longest,
+                           data.offsets[static_cast<std::size_t>(i) + 1] - data.offsets[static_cast<std::size_t>(i)]);
+    ForcedPass pass(session.arena(), model, std::max<std::int64_t>(longest, 1024), 0);
+    std::vector<float> scores;
+    for (std::int64_t begin = pairs.begin; begin < pairs.end; begin += at_once) {
+        std::vector<ForcedSequence> sequences;
+        for (std::int64_t i = begin; i < std::min(pairs.end, begin + at_once); ++i) {
+            auto const* const first = data.tokens.data() + data.offsets[static_cast<std::size_t>(i)];
+            auto const* const last = data.tokens.data() + data.offsets[static_cast<std::size_t>(i) + 1];
+            sequences.push_back({i, 0, 0, {first, last - 1}, 0, {first + 1, last}});
+        }
+        for (ForcedResult const& result : pass.run(sequences, nullptr, 0, Purpose::sample)) {
+            scores.push_back(0);
+            scores.insert(scores.end(), result.logprob.begin(), result.logprob.end());
+        }
+    }
+    return scores;
+}
+
+int score(MpiSession& mpi, Arguments const& arguments) {
+    std::string const model_path = arguments.positional()[0];
+    std::string const data_path = arguments.required("data");
+    std::string const output = arguments.required("output");
+    LoadedDeck const deck = deck_of_overrides(arguments.all("set"));
+    Session session(mpi, deck.options);
+    OpenedModel opened = open_model(session, model_path);
+    Communicator& world = session.grid().world();
+
+    io::DataFile data;
+    agree(world, [&] {
+        data = io::read_data(session.io(), data_path);
+        for (std::size_t i = 0; i < data.tokens.size(); ++i)
+            if (data.tokens[i] < 0 || data.tokens[i] >= opened.config.vocabulary)
+                fail(ExitCode::bad_data,
+                     "{}: token {} has id {}, but {} has a vocabulary of {}; prepare the data with the model's "
+                     "tokenizer",
+                     data_path, i, data.tokens[i], model_path, opened.config.vocabulary);
+    });
+    if (!(data.tokenizer == opened.info.tokenizer))
+        log::warning("{} was prepared with another tokenizer than the model's", data_path);
+    std::vector<float> mine;
+    agree(world, [&] {
+        opened.model->pack(session.arena());
+        mine = score_range(session, *opened.model, data, EvenSplit(data.pairs(), world.size()).part(world.rank()));
+    });
+    auto const parts = gather_bytes(world, std::as_bytes(std::span(mine)), 0);
+    agree(world, [&] {
+        if (!session.is_root()) return;
+        io::ScoresFile file{data.tokens, data.offsets, {}, {}};
+        for (auto const& part : parts) {
+            auto const* const values = reinterpret_cast<float const*>(part.data());
+            file.logprob.insert(file.logprob.end(), values, values + part.size() / sizeof(float));
+        }
+        file.attributes.text["model"] = model_path;
+        file.attributes.text["data"] = data_path;
+        io::write_scores(session.io(), output, file);
+    });
+    log::info("scored {} tokens of {} sequences", data.tokens.size(), data.pairs());
+    return 0;
+}
+
+}  // namespace
+
+Command score_command() {
+    return {{"score",
+             "MODEL.h5",
+             1,
+             1,
+             "log-probability of every token of the data under teacher forcing (parallel)",
+             {{"data", "FILE.h5", "data file"}, {"output", "FILE.h5", "scores to write"}, set_option()}},
+            score};
+}
+
+}  // namespace selvage

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/estimate.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/log.h"
+#include "base/timer.h"
+#include "io/files.h"
+#include "model/model.h"
+
+namespace selvage {
+namespace {
+
+constexpr double f32 = 4;
+
+double parameter_bytes(ModelConfig const& model) {
+    double elements = 0;
+    for (ParameterSpec const& spec : parameter_specs(model)) elements += static_cast<double>(spec.shape.elements());
+    return elements * f32;
+}
+
+// Of one row of a forward pass, in floats per layer: residual, norms, queries, keys, values, attention, MLP.
+double row_floats(ModelConfig const& model) {
+    return static_cast<double>(5 * model.hidden + 2 * (model.heads + model.kv_heads) * model.head_size + 4 * model.ffn);
+}
+
+}  // namespace
+
+double MemoryEstimate::total() const {
+    double sum = 0;
+    for (auto const& [name, bytes] : parts) sum += bytes;
+    return sum;
+}
+
+MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& model, std::int64_t corpus_tokens,
+                               std::int64_t data_ranks) {
+    double const parameters = parameter_bytes(model);
+    auto const lanes_here = static_cast<std::uint64_t>((options.train.lanes + data_ranks - 1) / data_ranks);
+    double const lane_buffers = static_cast<double>(std::bit_width(lanes_here)) + 1;
+    double const layers = static_cast<double>(model.layers);
+    auto const rows = static_cast<double>(options.train.micro_batch_tokens);
+    double const activations = rows * row_floats(model) * (layers + 1) * f32;
+    double const logits = static_cast<double>(Model::logit_rows * model.vocabulary) * f32;
+    double const generation = static_cast<double>(options.generate.cache_mib) * 1024 * 1024 + parameters;
+    double const pages = static_cast<double>(PackedSequences::pages_for(options.train.micro_batch_tokens,
+                                                                        options.train.micro_batch_tokens)) *
+                         static_cast<double>(KvCache::bytes_per_page(model));
+    return {{{"parameters", parameters},
+             {"gradients of lanes", parameters * lane_buffers},
+             {"optimizer state", 2 * parameters / static_cast<double>(data_ranks)},
+             {"activations", activations + logits + pages},
+             {"generation (cache, packed weights)", generation},
+             {"data", static_cast<double>(corpus_tokens) * sizeof(Token)}}};
+}
+
+double estimate_disk(JobOptions const& options, ModelConfig const& model) {
+    auto const rounds = static_cast<double>(options.run.rounds);
+    auto const batch = static_cast<double>(options.train.steps_per_round * options.train.batch_tokens);
+    double const woven = batch * 14;   // bytes per token of a woven row
+    double const drafts = batch * 12;  // and of a draft
+    double const checkpoints = 3 * parameter_bytes(model) * static_cast<double>(options.checkpoint.keep + 1);
+    return rounds * (woven + drafts) + checkpoints;
+}
+
+void check_resources(JobOptions const& options, ModelConfig const& model, std::int64_t corpus_tokens,
+                     ProcessGrid const& grid, Device const& device) {
+    MemoryEstimate const memory = estimate_memory(options, model, corpus_tokens, grid.size(Axis::data));
+    auto const node = grid.world().split_by_node();
+    double const limit = static_cast<double>(device.memory_limit()) / node->size();
+    std::string parts;
+    for (auto const& [name, bytes] : memory.parts)
+        parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name, format_bytes(bytes));
+    log::info("memory per rank: about {} of {} ({})", format_bytes(memory.total()), format_bytes(limit), parts);
+    agree(grid.world(), [&] {
+        if (memory.total() > limit)
+            fail(ExitCode::bad_data,
+                 "the job needs about {} of memory per rank, and {} rank(s) of this node share {} ({}); lower "
+                 "train.micro_batch_tokens or "
+                 "generate.cache_mib, start fewer ranks per node, or use a smaller model",
+                 format_bytes(memory.total()), node->size(), format_bytes(limit * node->size()), parts);
+    });
+    if (!grid.is_root()) return;
+    double const disk = estimate_disk(options, model);
+    double const free = static_cast<double>(io::free_disk_bytes(options.run.out));
+    log::info("disk: about {} in {} ({} free)", format_bytes(disk), options.run.out, format_bytes(free));
+    if (disk > free)
+        log::warning("the run may fill the disk: about {} needed, {} free in {}", format_bytes(disk),
+                     format_bytes(free), options.run.out);
+}
+
+}  // namespace selvage

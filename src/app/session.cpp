@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/session.h"
+
+#include <cstdlib>
+
+#include "base/log.h"
+#include "kernels/gemm.h"
+#include "kernels/threads.h"
+#include "model/model.h"
+
+namespace selvage {
+
+Session::Session(MpiSession& mpi, RunDeck const& options)
+    : grid_(std::make_unique<ProcessGrid>(mpi.world(), options.grid)),
+      device_(make_device("cpu")),
+      arena_(*device_),
+      io_(std::make_unique<io::IoThread>(grid_->world(), mpi.has_threads())) {
+    kernels::set_threads(options.job.train.threads_per_rank);
+    kernels::GemmReport const& gemm = kernels::choose_gemm();
+    if (gemm.way == kernels::GemmWay::ordered)
+        log::info("matrix products: own kernels ({}), because {}", gemm.instruction_set, gemm.reason);
+    // Ranks of one job must compute alike: the same way and instruction set everywhere.
+    std::string const mine = fmt::format("{} {}", gemm.way == kernels::GemmWay::library ? gemm.library : "own kernels",
+                                         gemm.instruction_set);
+    std::string const root = broadcast_text(grid_->world(), mine, 0);
+    agree(grid_->world(), [&] {
+        if (mine != root)
+            fail(ExitCode::system,
+                 "this rank computes with {}, rank 0 with {} (results would depend on the layout); run on one kind of "
+                 "node, or set "
+                 "DNNL_MAX_CPU_ISA to what all have",
+                 mine, root);
+    });
+}
+
+OpenedModel open_model(Session& session, std::string const& path) {
+    OpenedModel opened;
+    agree(session.grid().world(), [&] {
+        opened.info = io::read_checkpoint_info(session.io(), path);
+        opened.config = parse_model_config(opened.info.model, path);
+        validate(opened.config);
+        opened.tokenizer = make_tokenizer(opened.info.tokenizer);
+    });
+    opened.model = std::make_unique<Model>(session.arena(), opened.config, session.grid());
+    io::read_checkpoint(session.io(), path, opened.model->parameters(), nullptr);
+    return opened;
+}
+
+std::unique_ptr<io::IoThread> open_io(MpiSession& mpi) {
+    auto const world = mpi.world();
+    return std::make_unique<io::IoThread>(*world, mpi.has_threads());
+}
+
+}  // namespace selvage

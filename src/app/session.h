@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What every command that computes needs, made in the right order.
+#include <memory>
+#include <string>
+
+#include "app/run_deck.h"
+#include "comm/mpi_session.h"
+#include "comm/process_grid.h"
+#include "device/arena.h"
+#include "io/io_thread.h"
+
+namespace selvage {
+
+class Session {
+  public:
+    // Collective: grid, device, I/O thread, number of threads, the self-check of the matrix products.
+    Session(MpiSession& mpi, RunDeck const& options);
+
+    ProcessGrid const& grid() const { return *grid_; }
+    Arena& arena() { return arena_; }
+    io::IoThread& io() { return *io_; }
+    bool is_root() const { return grid_->is_root(); }
+
+  private:
+    std::unique_ptr<ProcessGrid> grid_;
+    std::unique_ptr<Device> device_;
+    Arena arena_;
+    std::unique_ptr<io::IoThread> io_;
+};
+
+// A model from a file (a model or a checkpoint) for the commands that use one.
+struct OpenedModel {
+    io::CheckpointInfo info;
+    ModelConfig config;
+    std::unique_ptr<Model> model;
+    std::unique_ptr<Tokenizer> tokenizer;
+};
+// Collective. The file is read and verified by every rank.
+OpenedModel open_model(Session& session, std::string const& path);
+
+// The one I/O thread of commands that do not compute.
+std::unique_ptr<io::IoThread> open_io(MpiSession& mpi);
+
+}  // namespace selvage

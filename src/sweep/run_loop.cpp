@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sweep/run_loop.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "base/log.h"
+#include "evaluate/evaluator.h"
+#include "sweep/draft_attributes.h"
+#include "sweep/generation_sweep.h"
+#include "sweep/progress.h"
+#include "sweep/round_plan.h"
+#include "sweep/stop.h"
+#include "sweep/summary.h"
+#include "weave/weave.h"
+
+namespace selvage {
+namespace {
+
+constexpr double flush_interval = 10;  // seconds between rewrites of run.h5 inside a sweep
+constexpr double stop_margin = 60;     // seconds before run.walltime
+
+class RunLoop {
+  public:
+    RunLoop(Arena& arena, ProcessGrid const& grid, io::IoThread& io, Job const& job, Corpora const& corpora)
+        : arena_(arena),
+          grid_(grid),
+          io_(io),
+          job_(job),
+          options_(job.options),
+          corpora_(corpora),
+          folder_(job.options.run.out),
+          marker_(corpora.tokenizer->encode(job.options.weave.rac.marker)),
+          model_(arena, job.model, grid),
+          trainer_(arena, grid, model_, job.options.train),
+          stop_(folder_, job.options.run.walltime.empty() ? 0 : parse_walltime(job.options.run.walltime), stop_margin,
+                grid.is_root()),
+          watchdog_(job.options.run.hang_minutes, grid.world().rank()) {
+        load();
+        if (grid_.is_root())
+            log_ = std::make_unique<io::RunLog>(io_, folder_ / "run.h5", job_.effective_deck, state_.table_rows);
+    }
+
+    RunEnd run() {
+        event("start", fmt::format("{} at step {}, {}", job_.start_from ? "resumed" : "started", state_.step,
+                                   grid_.description()));
+        while (state_.phase != io::Phase::finished) {
+            one_phase();
+            if (state_.phase != io::Phase::finished && stop_.agreed(grid_.world())) {
+                event("stop", "stopped early, everything saved");
+                checkpoint();
+                return RunEnd::stopped_early;
+            }
+        }
+        event("end", fmt::format("finished {} rounds", options_.run.rounds));
+        checkpoint();
+        if (log_) std::printf("%s", summary_table(*log_, options_.weave).c_str());
+        return RunEnd::finished;
+    }
+
+  private:
+    void load() {
+        if (job_.start_from) {
+            state_ = io::read_checkpoint_info(io_, *job_.start_from).state;
+            auto& optimizer = trainer_.optimizer();
+            io::OptimizerShard const shard = optimizer_shard(optimizer);
+            io::read_checkpoint(io_, *job_.start_from, model_.parameters(), &shard);
+            if (state_.phase == io::Phase::finished && state_.round <= options_.run.rounds)
+                state_.phase = io::Phase::generate;
+        } else if (!job_.initial_model.empty()) {
+            io::read_checkpoint(io_, job_.initial_model, model_.parameters(), nullptr);
+        } else {
+            model_.parameters().initialise(options_.run.seed);
+        }
+    }
+
+    static io::OptimizerShard optimizer_shard(ShardedAdamW& optimizer) {
+        auto const flat = [](TensorView view) {
+            return std::span(view.as<float>(), static_cast<std::size_t>(view.elements()));
+        };
+        return {optimizer.shard(), flat(optimizer.first_moment()), flat(optimizer.second_moment())};
+    }
+
+    void one_phase() {
+        switch (state_.phase) {
+            case io::Phase::evaluate_start:
+                if (!evaluate_now(0)) return;
+                state_.phase = io::Phase::generate;
+                break;
+            case io::Phase::generate:
+                if (!generate_and_weave()) return;
+                state_.phase = io::Phase::train;
+                state_.step_in_round = 0;
+                break;
+            case io::Phase::train:
+                if (!train_sweep()) return;
+                state_.phase = io::Phase::evaluate;
+                checkpoint();
+                break;
+            case io::Phase::evaluate: {
+                std::int64_t const every = options_.evaluate.every_rounds;
+                if (state_.round == options_.run.rounds || (every > 0 && state_.round % every == 0))
+                    if (!evaluate_now(state_.round)) return;
+                ++state_.round;
+                state_.phase = state_.round > options_.run.rounds ? io::Phase::finished : io::Phase::generate;
+                break;
+            }
+            case io::Phase::finished:
+                break;
+        }
+    }
+
+    weave::WeaveMethod method() const { return options_.weave.method_of(state_.round); }
+
+    // False: asked to stop before the sweep's end; its drafts are made again, to the same bits.
+    bool generate_and_weave() {
+        auto const method = this->method();
+        RoundExamples const round =
+            round_examples(corpora_.train, options_, method, state_.cursor, static_cast<std::int64_t>(marker_.size()));
+        Timer timer;
+        GenerationResult generated;
+        if (method != weave::WeaveMethod::none) {
+            generated = generation_sweep(arena_, grid_, model_, round.examples, options_, method, state_.round,
+                                         options_.run.schedule_rounds, corpora_.tokenizer->special(),
+                                         [&] { return stop_.reason().empty(); });
+            if (generated.stopped) return false;
+            add({.kind = "generate",
+                 .round = state_.round,
+                 .tokens = generated.tokens,
+                 .examples = static_cast<std::int64_t>(round.examples.size()),
+                 .seconds = timer.seconds(),
+                 .busy = generated.busy});
+            log::info("round {}: {} generated {} tokens for {} examples in {} ({:.0f} tokens/s)", state_.round,
+                      name_of(method), generated.tokens, round.examples.size(), format_duration(timer.seconds()),
+                      static_cast<double>(generated.tokens) / timer.seconds());
+        }
+        Timer weaving;
+        std::int64_t rows = 0;
+        std::int64_t tokens = 0;
+        agree(grid_.world(), [&] {
+            if (!grid_.is_root()) return;
+            if (method != weave::WeaveMethod::none) write_drafts(method, generated);
+            weave_to_file(method, round.examples, generated.drafts, rows, tokens);
+        });
+        add({.kind = "weave",
+             .round = state_.round,
+             .tokens = tokens,
+             .examples = rows,
+             .seconds = weaving.seconds(),
+             .busy = 1});
+        state_.cursor = round.next_cursor;
+        return true;
+    }
+
+    void write_drafts(weave::WeaveMethod method, GenerationResult& generated) {
+        io::DraftsFile file;
+        file.drafts = generated.drafts;
+        file.deck = job_.effective_deck;
+        auto const& bash = options_.weave.bash;
+        bool const by_bash = method == weave::WeaveMethod::bash || method == weave::WeaveMethod::both;
+        char const* const bash_kinds[] = {"forced", "mixed", "free"};
+        SamplerOptions const sampler =
+            by_bash ? SamplerOptions{bash.temperature, bash.top_p, bash.top_k} : options_.generate.sampler;
+        describe_drafts(file.attributes, by_bash ? bash_kinds[static_cast<int>(bash.draft)] : "free", state_.step,
+                        model_.parameters(), sampler, options_.run.seed);
+        file.attributes.text["method"] = name_of(method);
+        file.attributes.integers["round"] = state_.round;
+        io::write_drafts(io_, io::round_path(folder_ / "drafts", state_.round), file);
+    }
+
+    void weave_to_file(weave::WeaveMethod method, std::vector<Example> const& examples,
+                       std::vector<Draft> const& drafts, std::int64_t& rows, std::int64_t& tokens) {
+        weave::WeaveInput input;
+        input.examples = examples;
+        input.drafts = drafts;
+        input.round = state_.round;
+        input.schedule_rounds = options_.run.schedule_rounds;
+        input.seed = static_cast<std::uint64_t>(options_.run.seed);
+        input.context = options_.data.context;
+        input.samples = options_.generate.samples;
+        auto woven = weave::weave_round(options_.weave, method, input, *corpora_.tokenizer);
+        io::WovenFile file;
+        file.rows = std::move(woven.rows);
+        file.uses = uses_of(plans(file.rows), lengths(file.rows));
+        file.deck = job_.effective_deck;
+        file.attributes.integers = std::move(woven.audit);
+        file.attributes.integers["round"] = state_.round;
+        file.attributes.text["method"] = name_of(method);
+        for (Woven const& row : file.rows) tokens += static_cast<std::int64_t>(row.input_tokens.size());
+        rows = static_cast<std::int64_t>(file.rows.size());
+        io::write_woven(io_, woven_path(), file);
+    }
+
+    io::Path woven_path() const { return io::round_path(folder_ / "woven", state_.round); }
+
+    static std::vector<std::int64_t> lengths(std::vector<Woven> const& rows) {
+        std::vector<std::int64_t> out;
+        for (Woven const& row : rows) out.push_back(static_cast<std::int64_t>(row.input_tokens.size()));
+        return out;
+    }
+
+    std::vector<StepPlan> plans(std::vector<Woven> const& rows) const {
+        if (rows.empty()) return {};
+        PackingOptions const packing{options_.train.batch_tokens, options_.train.micro_batch_tokens,
+                                     options_.train.lanes};
+        return plan_steps(lengths(rows), packing, static_cast<std::uint64_t>(options_.run.seed), state_.round,
+                          state_.step - state_.step_in_round + 1, options_.train.steps_per_round);
+    }
+
+    // False: asked to stop before the sweep's end.
+    bool train_sweep() {
+        io::WovenFile file;
+        agree(grid_.world(), [&] { file = io::read_woven(io_, woven_path()); });
+        if (file.rows.empty()) {
+            log::warning("round {}: nothing to train on (every draft was rejected, see the audit in {}); going on",
+                         state_.round, woven_path().string());
+            event("warning", fmt::format("round {}: nothing to train on", state_.round));
+            return true;
+        }
+        auto const steps = plans(file.rows);
+        std::int64_t const all_steps = total_steps(options_, options_.run.schedule_rounds);
+        Timer timer, since_flush, since_checkpoint;
+        std::int64_t tokens = 0;
+        {
+            Progress progress(fmt::format("round {} training", state_.round), static_cast<std::int64_t>(steps.size()),
+                              "steps", grid_.is_root());
+            while (state_.step_in_round < static_cast<std::int64_t>(steps.size())) {
+                StepPlan const& plan = steps[static_cast<std::size_t>(state_.step_in_round)];
+                tokens += one_step(file.rows, plan, all_steps, progress);
+                if (state_.step_in_round == static_cast<std::int64_t>(steps.size())) break;
+                if (grid_.is_root() && since_flush.seconds() > flush_interval) {
+                    log_->flush();
+                    since_flush.restart();
+                }
+                if (checkpoint_due(since_checkpoint)) {
+                    checkpoint();
+                    since_checkpoint.restart();
+                }
+                if (stop_.agreed(grid_.world())) return false;
+            }
+        }
+        add_train_row(file, tokens, timer.seconds());
+        return true;
+    }
+
+    std::int64_t one_step(std::vector<Woven> const& rows, StepPlan const& plan, std::int64_t all_steps,
+                          Progress& progress) {
+        Timer timer;
+        auto const result = trainer_.step(rows, plan, all_steps);
+        if (!result.finite)
+            fail(ExitCode::bad_data,
+                 "loss or gradient is not finite at step {} (round {}, loss {}); the last good checkpoint stays: lower "
+                 "train.learning_rate, "
+                 "or look at the data of this step in {}",
+                 plan.step, state_.round, result.loss, woven_path().string());
+        ++state_.step;
+        ++state_.step_in_round;
+        if (log_)
+            log_->add(io::StepRow{plan.step, state_.round, result.loss, result.grad_norm, result.learning_rate,
+                                  result.target_tokens, timer.seconds()});
+        progress.update(static_cast<double>(state_.step_in_round), fmt::format("loss {:.4f}", result.loss));
+        return result.input_tokens;
+    }
+
+    // By steps, or by rank 0's clock. Collective.
+    bool checkpoint_due(Timer const& since) {
+        auto const& c = options_.checkpoint;
+        if (c.every_steps > 0 && state_.step % c.every_steps == 0) return true;
+        if (c.every_minutes <= 0) return false;
+        return max_over(grid_.world(), grid_.is_root() && since.seconds() > c.every_minutes * 60 ? 1 : 0) != 0;
+    }
+
+    // What the round used of its woven file, as a whole: the same row after an interruption.
+    void add_train_row(io::WovenFile const& file, std::int64_t tokens, double seconds) {
+        std::vector<std::int64_t> uses(file.rows.size());
+        std::int64_t used_tokens = 0;
+        for (io::Use const& use : file.uses) {
+            ++uses[static_cast<std::size_t>(use.index)];
+            used_tokens +=
+                static_cast<std::int64_t>(file.rows[static_cast<std::size_t>(use.index)].input_tokens.size());
+        }
+        std::int64_t left = 0;
+        std::int64_t repeated = 0;
+        for (std::int64_t const n : uses) {
+            left += n == 0;
+            repeated += std::max<std::int64_t>(0, n - 1);
+        }
+        add({.kind = "train",
+             .round = state_.round,
+             .tokens = used_tokens,
+             .examples = static_cast<std::int64_t>(file.uses.size()),
+             .repeated = repeated,
+             .left_over = left,
+             .seconds = seconds,
+             .busy = 1});
+        log::info("round {}: trained {} steps, {} tokens in {} ({:.0f} tokens/s), {} rows repeated, {} left over",
+                  state_.round, options_.train.steps_per_round, tokens, format_duration(seconds),
+                  static_cast<double>(tokens) / seconds, repeated, left);
+    }
+
+    // False: asked to stop before its end.
+    bool evaluate_now(std::int64_t round) {
+        Timer timer;
+        EvaluationResult result;
+        {
+            Progress progress(fmt::format("round {} evaluation", round), 100, "%", grid_.is_root());
+            result = evaluate(arena_, grid_, model_, corpora_.heldout, *corpora_.tokenizer, marker_, options_.evaluate,
+                              options_.generate, options_.data.context, static_cast<std::uint64_t>(options_.run.seed),
+                              state_.step, round, [&](double done) {
+                                  progress.update(100 * done);
+                                  return stop_.reason().empty();
+                              });
+        }
+        if (result.stopped) return false;
+        add({.kind = "evaluate", .round = round, .tokens = result.tokens, .seconds = timer.seconds(), .busy = 1});
+        if (!log_) return true;
+        log_->add(result.row);
+        log_->flush();
+        auto const value = [&](char const* name) {
+            return result.row.metrics.contains(name) ? result.row.metrics.at(name).value : 0.0;
+        };
+        log::info(
+            "round {}: evaluated in {}: forced_nll {:.4f}, forced_agreement {:.4f}, free_agreement {:.4f}, gap {:.4f}",
+            round, format_duration(timer.seconds()), value("forced_nll"), value("forced_agreement"),
+            value("free_agreement"), value("gap"));
+        return true;
+    }
+
+    void checkpoint() {
+        Timer timer;
+        broadcast_table_rows();
+        io::CheckpointInfo info{job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_};
+        auto const path = io::checkpoint_path(folder_ / "checkpoints", state_.step);
+        std::int64_t const bytes = io::write_checkpoint(
+            io_, path, info, model_.parameters(), optimizer_shard(trainer_.optimizer()), options_.checkpoint.writers);
+        event("checkpoint", fmt::format("step {}: {} in {:.2f} s", state_.step,
+                                        format_bytes(static_cast<double>(bytes)), timer.seconds()));
+        if (log_) {
+            io::remove_old_checkpoints(folder_ / "checkpoints", options_.checkpoint.keep);
+            log_->flush();
+        }
+        Watchdog::tick();
+    }
+
+    // run.h5 is on disk with these rows before the checkpoint that counts them.
+    void broadcast_table_rows() {
+        agree(grid_.world(), [&] {
+            if (log_) log_->flush();
+        });
+        std::string text;
+        if (log_)
+            for (auto const& [table, rows] : log_->table_rows()) text += fmt::format("{} {}\n", table, rows);
+        text = broadcast_text(grid_.world(), text, 0);
+        state_.table_rows.clear();
+        for (std::size_t at = 0; at < text.size();) {
+            std::size_t const space = text.find(' ', at);
+            std::size_t const end = text.find('\n', at);
+            state_.table_rows[text.substr(at, space - at)] = std::stoll(text.substr(space + 1, end - space - 1));
+            at = end + 1;
+        }
+    }
+
+    void add(io::SweepRow const& row) {
+        if (log_) log_->add(row);
+    }
+    void event(std::string const& kind, std::string const& text) {
+        if (log_) log_->event(kind, text);
+    }
+
+    Arena& arena_;
+    ProcessGrid const& grid_;
+    io::IoThread& io_;
+    Job const& job_;
+    JobOptions const& options_;
+    Corpora const& corpora_;
+    io::Path folder_;
+    std::vector<Token> marker_;
+    Model model_;
+    Trainer trainer_;
+    StopRequest stop_;
+    Watchdog watchdog_;
+    io::RunState state_;
+    std::unique_ptr<io::RunLog> log_;
+};
+
+}  // namespace
+
+Corpora open_corpora(io::IoThread& io, DataOptions const& options, std::int64_t vocabulary) {
+    auto const open = [&](std::vector<std::string> const& paths) {
+        return Corpus(io, paths, options.context, options.too_long, vocabulary);
+    };
+    Corpora corpora{open(options.train), open(options.heldout), std::nullopt, nullptr};
+    if (!options.validation.empty()) corpora.validation.emplace(open(options.validation));
+    for (Corpus const* other : {&corpora.heldout, corpora.validation ? &*corpora.validation : nullptr})
+        if (other != nullptr && !(other->tokenizer() == corpora.train.tokenizer()))
+            fail(ExitCode::bad_data,
+                 "data.train and data.heldout or data.validation were prepared with different tokenizers; prepare them "
+                 "again with one");
+    corpora.tokenizer = make_tokenizer(corpora.train.tokenizer());
+    return corpora;
+}
+
+RunEnd run_job(Arena& arena, ProcessGrid const& grid, io::IoThread& io, Job const& job, Corpora const& corpora) {
+    return RunLoop(arena, grid, io, job, corpora).run();
+}
+
+}  // namespace selvage

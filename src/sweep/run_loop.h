@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The loop over rounds: evaluate, then for each round generate, weave, train, evaluate; checkpoints between.
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "comm/process_grid.h"
+#include "io/run_log.h"
+#include "sweep/options.h"
+
+namespace selvage {
+
+struct Job {
+    JobOptions options;  // run.out and all paths absolute, run.schedule_rounds set
+    std::string effective_deck;
+    ModelConfig model;
+    std::string initial_model;           // a model or checkpoint whose weights the run starts from; "": random weights
+    std::optional<io::Path> start_from;  // a checkpoint to go on from
+};
+
+// The data of a job, read and checked once.
+struct Corpora {
+    Corpus train;
+    Corpus heldout;
+    std::optional<Corpus> validation;
+    std::unique_ptr<Tokenizer> tokenizer;
+};
+// Each rank by itself. Errors (bad_data): files with different tokenizers, ids outside the vocabulary.
+Corpora open_corpora(io::IoThread& io, DataOptions const& options, std::int64_t vocabulary);
+
+enum class RunEnd : std::uint8_t { finished, stopped_early };
+
+// Collective over all ranks of the grid. Errors: what the folders below throw; a loss that is not finite is bad_data.
+RunEnd run_job(Arena& arena, ProcessGrid const& grid, io::IoThread& io, Job const& job, Corpora const& corpora);
+
+}  // namespace selvage

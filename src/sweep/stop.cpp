@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sweep/stop.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace selvage {
+namespace {
+
+volatile std::sig_atomic_t received_signal = 0;
+std::atomic<std::uint64_t> ticks = 0;
+
+constexpr int handled[] = {SIGUSR1, SIGUSR2, SIGTERM};
+
+void on_signal(int number) {
+    if (received_signal != 0) _exit(static_cast<int>(ExitCode::stopped_early));
+    received_signal = number;
+}
+
+void set_handlers(void (*handler)(int)) {
+    for (int const number : handled) {
+        struct sigaction action {};
+        action.sa_handler = handler;
+        action.sa_flags = SA_RESTART;
+        sigaction(number, &action, nullptr);
+    }
+}
+
+}  // namespace
+
+double parse_walltime(std::string const& text) {
+    unsigned parts[3];
+    char rest = 0;
+    int const count = std::sscanf(text.c_str(), "%5u:%2u:%2u%c", &parts[0], &parts[1], &parts[2], &rest);
+    if (count == 3 && parts[1] < 60 && parts[2] < 60) return parts[0] * 3600.0 + parts[1] * 60.0 + parts[2];
+    if (std::sscanf(text.c_str(), "%5u:%2u%c", &parts[0], &parts[1], &rest) == 2 && parts[1] < 60)
+        return parts[0] * 60.0 + parts[1];
+    fail(ExitCode::bad_data, "run.walltime is \"{}\"; write hh:mm:ss or mm:ss, for example \"11:30:00\"", text);
+}
+
+StopRequest::StopRequest(std::filesystem::path folder, double walltime, double margin, bool watches_folder)
+    : folder_(std::move(folder)),
+      deadline_(walltime > 0 ? std::max(walltime - margin, walltime / 2) : 0),
+      watches_folder_(watches_folder) {
+    received_signal = 0;
+    set_handlers(on_signal);
+}
+
+StopRequest::~StopRequest() { set_handlers(SIG_DFL); }
+
+std::string StopRequest::reason() const {
+    if (received_signal != 0) return fmt::format("signal {}", static_cast<int>(received_signal));
+    if (deadline_ != 0 && timer_.seconds() > deadline_) return "the wall time (run.walltime) is nearly over";
+    constexpr double look_interval = 1;  // seconds
+    if (watches_folder_ && timer_.seconds() > looked_ + look_interval) {
+        std::error_code ignored;
+        found_ = std::filesystem::exists(folder_ / "STOP", ignored);
+        looked_ = timer_.seconds();
+    }
+    if (found_) return "file STOP in the output folder";
+    return "";
+}
+
+bool StopRequest::agreed(Communicator& world) {
+    if (agreed_) return true;
+    std::string const mine = reason();
+    std::int64_t const first = max_over(world, mine.empty() ? -1 : world.rank());
+    if (first < 0) return false;
+    std::string const text = broadcast_text(world, mine, static_cast<int>(first));
+    log::info("stopping early: {}", text);
+    agreed_ = true;
+    return true;
+}
+
+Watchdog::Watchdog(double minutes, int rank) {
+    if (minutes <= 0) return;
+    thread_ = std::thread([this, minutes, rank] {
+        std::uint64_t seen = ticks;
+        Timer since;
+        while (!ended_) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(200));
+            std::uint64_t const now = ticks;
+            if (now != seen) {
+                seen = now;
+                since.restart();
+            } else if (since.seconds() > minutes * 60) {
+                std::fprintf(stderr,
+                             "selvage: rank %d made no progress for %g minutes (run.hang_minutes); ending the job\n",
+                             rank, minutes);
+                std::_Exit(static_cast<int>(ExitCode::system));
+            }
+        }
+    });
+}
+
+Watchdog::~Watchdog() {
+    ended_ = true;
+    if (thread_.joinable()) thread_.join();
+}
+
+void Watchdog::tick() { ticks.fetch_add(1, std::memory_order_relaxed); }
+
+}  // namespace selvage

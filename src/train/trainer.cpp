@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/trainer.h"
+
+#include <cmath>
+#include <optional>
+
+#include "comm/ordered.h"
+#include "kernels/activation.h"
+
+namespace selvage {
+namespace {
+
+void check(TrainOptions const& options, std::int64_t ranks) {
+    if (options.lanes < 1 || (options.lanes & (options.lanes - 1)) != 0)
+        fail(ExitCode::bad_data, "train.lanes is {}, which is not a power of two; set it to 1, 2, 4, 8, ...",
+             options.lanes);
+    if (ranks > options.lanes)
+        fail(ExitCode::bad_data,
+             "grid.data is {} but train.lanes is {} (a rank computes one lane at least); start fewer ranks or raise "
+             "train.lanes to a power of two that is not below {}; other lanes change the bits of a run",
+             ranks, options.lanes, ranks);
+    if (options.micro_batch_tokens < 1)
+        fail(ExitCode::bad_data, "train.micro_batch_tokens is {}; set it to 1 or more", options.micro_batch_tokens);
+    if (options.shard != "optimizer")
+        fail(ExitCode::bad_data,
+             "train.shard is \"{}\", but this version shards the optimizer only; set it to "
+             "\"optimizer\"",
+             options.shard);
+    if (options.recompute != "none")
+        fail(ExitCode::bad_data,
+             "train.recompute is \"{}\", but this version keeps all activations; set it to \"none\"",
+             options.recompute);
+}
+
+// Sums of a lane, as doubles so that they go through one ordered sum. Counts stay exact up to 2^53.
+enum LaneSum : std::size_t { loss_sum, weight_sum, target_count, input_count, lane_sums };
+
+// Where the sequences of one micro-batch lie, copied from its woven rows.
+struct MicroBatch {
+    std::vector<std::int32_t> tokens, targets;
+    std::vector<float> weights;
+    std::vector<std::int64_t> lengths;
+
+    void fill(std::span<Woven const> rows, PackedRow const& packed) {
+        tokens.clear();
+        targets.clear();
+        weights.clear();
+        lengths.clear();
+        for (std::int64_t const index : packed.indices) {
+            SELVAGE_CHECK(0 <= index && index < static_cast<std::int64_t>(rows.size()), "woven row {} of {}", index,
+                          rows.size());
+            Woven const& row = rows[static_cast<std::size_t>(index)];
+            SELVAGE_CHECK(row.target_tokens.size() == row.input_tokens.size() &&
+                              row.loss_weight.size() == row.input_tokens.size(),
+                          "woven row {} has sequences of different lengths", index);
+            tokens.insert(tokens.end(), row.input_tokens.begin(), row.input_tokens.end());
+            targets.insert(targets.end(), row.target_tokens.begin(), row.target_tokens.end());
+            weights.insert(weights.end(), row.loss_weight.begin(), row.loss_weight.end());
+            lengths.push_back(static_cast<std::int64_t>(row.input_tokens.size()));
+        }
+    }
+};
+
+}  // namespace
+
+struct Trainer::State {
+    State(Arena& arena, ProcessGrid const& grid, Model& model, TrainOptions const& options);
+
+    // Adds a lane's gradient into `gradient` and returns its sums.
+    void run_lane(std::span<Woven const> rows, std::vector<PackedRow> const& lane, TensorView gradient, double* sums);
+    // This rank's lanes; afterwards the accumulator holds the subtree sums of their gradients.
+    void run_lanes(std::span<Woven const> rows, StepPlan const& plan);
+    // This rank's shard of the gradient summed over all lanes.
+    TensorView reduce();
+    KvCache& cache_of(std::int64_t pages);
+    void add(std::size_t to, std::size_t from) {
+        kernels::add_in_place(gradients[to].view(), gradients[from].view(), stream);
+    }
+    std::size_t make_gradient() {
+        gradients.emplace_back(arena, "gradient", DType::f32, Shape{model.parameters().flat_size()});
+        return gradients.size() - 1;
+    }
+
+    Arena& arena;
+    ProcessGrid const& grid;
+    Model& model;
+    TrainOptions options;
+    Stream stream;
+    EvenSplit lane_split;
+    Range lanes;  // of this rank
+    ShardedAdamW optimizer;
+    Workspace workspace;
+    std::optional<KvCache> cache;
+    std::vector<Tensor> gradients;
+    LaneAccumulator accumulator;
+    Tensor shard;
+    MicroBatch micro_batch;
+    std::vector<double> sums;  // [lanes of this rank][lane_sums]
+};
+
+Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, TrainOptions const& options_)
+    : arena(arena_),
+      grid(grid_),
+      model(model_),
+      options(options_),
+      stream(arena_.device().kind()),
+      lane_split(options_.lanes, grid_.size(Axis::data)),
+      lanes(lane_split.part(grid_.coordinate(Axis::data))),
+      optimizer(arena_, grid_, model_.parameters(), options_.optimizer),
+      workspace(arena_, model_.config(), options_.micro_batch_tokens, Keep::activations),
+      accumulator(
+          options_.lanes, [this] { return make_gradient(); },
+          [this](std::size_t to, std::size_t from) { add(to, from); }),
+      sums(static_cast<std::size_t>(lanes.size()) * lane_sums) {
+    // Every buffer that a step needs is made here: sums over the lanes as a step makes them, of zeros.
+    for (std::int64_t lane = lanes.begin; lane < lanes.end; ++lane) {
+        accumulator.begin_lane();
+        accumulator.end_lane(lane);
+    }
+    accumulator.reset();
+    if (grid.size(Axis::data) > 1) shard = Tensor(arena, "gradient shard", DType::f32, {optimizer.shard().size()});
+    constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
+    cache_of(PackedSequences::pages_for(options.micro_batch_tokens,
+                                        std::max<std::int64_t>(1, options.micro_batch_tokens / usual_length)));
+}
+
+KvCache& Trainer::State::cache_of(std::int64_t pages) {
+    if (!cache || cache->pages() < pages) {
+        cache.reset();
+        cache.emplace(arena, model.config(), pages);
+    }
+    return *cache;
+}
+
+void Trainer::State::run_lane(std::span<Woven const> rows, std::vector<PackedRow> const& lane, TensorView gradient,
+                              double* lane_sum) {
+    for (PackedRow const& packed : lane) {
+        micro_batch.fill(rows, packed);
+        SELVAGE_CHECK(static_cast<std::int64_t>(micro_batch.tokens.size()) <= options.micro_batch_tokens,
+                      "a micro-batch of {} tokens", micro_batch.tokens.size());
+        PackedSequences const sequences(micro_batch.tokens, micro_batch.lengths);
+        KvCache& pages = cache_of(sequences.pages());
+        model.forward(sequences.batch(), pages, workspace);
+        lane_sum[loss_sum] +=
+            model.backward(sequences.batch(), micro_batch.targets, micro_batch.weights, pages, workspace, gradient);
+        for (float const weight : micro_batch.weights) {
+            lane_sum[weight_sum] += weight;
+            lane_sum[target_count] += weight != 0 ? 1 : 0;
+        }
+        lane_sum[input_count] += static_cast<double>(micro_batch.tokens.size());
+    }
+}
+
+void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan) {
+    std::fill(sums.begin(), sums.end(), 0.0);
+    accumulator.reset();
+    for (std::int64_t lane = lanes.begin; lane < lanes.end; ++lane) {
+        TensorView const gradient = gradients[accumulator.begin_lane()].view();
+        kernels::fill(gradient, 0, stream);
+        run_lane(rows, plan.lanes[static_cast<std::size_t>(lane)], gradient,
+                 sums.data() + static_cast<std::size_t>(lane - lanes.begin) * lane_sums);
+        accumulator.end_lane(lane);
+    }
+}
+
+TensorView Trainer::State::reduce() {
+    auto const nodes = accumulator.roots();
+    if (grid.size(Axis::data) == 1) return gradients[nodes[0].second].view();  // the root of the whole tree
+    std::vector<std::span<float const>> roots;
+    for (auto const& [node, buffer] : nodes) {
+        TensorView const gradient = gradients[buffer].view();
+        roots.emplace_back(gradient.as<float>(), static_cast<std::size_t>(gradient.elements()));
+    }
+    tree_reduce_shards(grid.data(), lane_split, options.lanes, optimizer.shards(), roots,
+                       {shard.view().as<float>(), static_cast<std::size_t>(shard.view().elements())});
+    return shard;
+}
+
+Trainer::Trainer(Arena& arena, ProcessGrid const& grid, Model& model, TrainOptions const& options) {
+    check(options, grid.size(Axis::data));
+    state_ = std::make_unique<State>(arena, grid, model, options);
+}
+
+Trainer::~Trainer() = default;
+
+ShardedAdamW& Trainer::optimizer() { return state_->optimizer; }
+
+Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps) {
+    State& state = *state_;
+    SELVAGE_CHECK(static_cast<std::int64_t>(plan.lanes.size()) == state.options.lanes, "a plan of {} lanes, not {}",
+                  plan.lanes.size(), state.options.lanes);
+    state.run_lanes(rows, plan);
+    std::vector<double> const total =
+        tree_sum_lanes(state.grid.data(), state.lane_split, state.options.lanes, state.sums, lane_sums);
+    Result result;
+    result.loss = total[loss_sum] / total[weight_sum];
+    result.target_tokens = static_cast<std::int64_t>(total[target_count]);
+    result.input_tokens = static_cast<std::int64_t>(total[input_count]);
+    if (result.target_tokens == 0)
+        fail(ExitCode::bad_data,
+             "no token of step {} has loss weight (the rows it takes have no answers); check "
+             "data.train",
+             plan.step);
+
+    ShardedAdamW::Result updated;
+    if (std::isfinite(result.loss))
+        updated = state.optimizer.step(state.reduce(), total[weight_sum], plan.step, total_steps);
+    else
+        updated = {std::nan(""), learning_rate_at(state.options.optimizer, plan.step, total_steps), false};
+    result.grad_norm = updated.grad_norm;
+    result.learning_rate = updated.learning_rate;
+    result.finite = updated.finite;
+    return result;
+}
+
+}  // namespace selvage

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Losses, norms and parameters have the same bits however the job is laid out.
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include "train/job.h"
+
+namespace selvage {
+namespace {
+
+using test::Job;
+
+void expect_same(Trainer::Result const& a, Trainer::Result const& b) {
+    EXPECT_EQ(a.loss, b.loss);
+    EXPECT_EQ(a.grad_norm, b.grad_norm);
+    EXPECT_EQ(a.learning_rate, b.learning_rate);
+    EXPECT_EQ(a.target_tokens, b.target_tokens);
+    EXPECT_EQ(a.input_tokens, b.input_tokens);
+    EXPECT_TRUE(a.finite);
+    EXPECT_TRUE(b.finite);
+}
+
+// Steps on all ranks against the same steps on one rank; where one rank is all there is, with two threads.
+void expect_layouts_agree(TrainOptions const& options, std::vector<Woven> const& rows, int steps) {
+    auto const world = test::world();
+    Job together(test::world(), options);
+    Job alone(world->split(world->rank(), 0), options);
+    auto const before = alone.copy();
+    for (StepPlan const& plan : plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, steps)) {
+        SCOPED_TRACE("step " + std::to_string(plan.step));
+        omp_set_num_threads(world->size() == 1 ? 2 : 1);
+        auto const a = together.trainer().step(rows, plan, steps);
+        omp_set_num_threads(1);
+        auto const b = alone.trainer().step(rows, plan, steps);
+        expect_same(a, b);
+        ASSERT_TRUE(together.has_values(alone.copy()));
+    }
+    EXPECT_FALSE(alone.has_values(before));
+}
+
+TEST(Layout, OddRowsInSeveralMicroBatches) {
+    expect_layouts_agree(test::tiny_training(), test::woven_rows(60, 50, 97), 4);
+}
+
+TEST(Layout, LanesWithoutRows) {
+    TrainOptions options = test::tiny_training();
+    options.batch_tokens = 60;
+    expect_layouts_agree(options, test::woven_rows(20, 30, 97), 3);
+}
+
+TEST(Layout, LongMicroBatches) {
+    // More tokens than one weight-gradient product takes (1024), and rows that go through several attention blocks.
+    TrainOptions options = test::tiny_training();
+    options.lanes = 4;
+    options.batch_tokens = 4 * 1100;
+    options.micro_batch_tokens = 1200;
+    expect_layouts_agree(options, test::woven_rows(30, 600, 97), 1);
+}
+
+}  // namespace
+}  // namespace selvage
