@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "evaluate/example_scores.h"
+#include "text/correction.h"
 
 namespace selvage {
 namespace {
@@ -22,12 +23,6 @@ void append(std::vector<Token>& to, std::span<Token const> tokens) {
 }
 
 }  // namespace
-
-std::span<Token const> content(Draft const& draft, Token end_of_answer) {
-    std::span<Token const> const tokens = draft.tokens;
-    bool const ended = !tokens.empty() && tokens.back() == end_of_answer;
-    return ended ? tokens.first(tokens.size() - 1) : tokens;
-}
 
 void AnswerPipeline::begin(std::int64_t item, Example example) {
     std::int64_t const room = options_.context - size_of(example.prompt);
@@ -63,7 +58,7 @@ void AnswerPipeline::take(Draft&& draft) {
     } else if (draft.sample >= first_continuation) {
         answers.continuations[static_cast<std::size_t>(draft.sample - first_continuation)] = std::move(draft);
     } else {
-        auto const answer = content(draft, options_.end_of_answer);
+        auto const answer = without_end(draft.tokens, options_.end_of_answer);
         answers.turns.emplace_back(answer.begin(), answer.end());
         if (draft.turn == 0) {
             answers.greedy = std::move(draft);
@@ -97,7 +92,7 @@ void AnswerPipeline::request(UnderWay& state, std::int32_t sample, std::int32_t 
 void AnswerPipeline::request_continuations(UnderWay& state) {
     ExampleAnswers const& answers = state.answers;
     std::vector<Token> const& gold = answers.example.answer;
-    std::int64_t const own = size_of(content(answers.greedy, options_.end_of_answer));
+    std::int64_t const own = size_of(without_end(answers.greedy.tokens, options_.end_of_answer));
     std::int64_t const room = options_.context - size_of(answers.example.prompt);
     std::int64_t const longest = std::min(options_.max_new_tokens, room);
     for (std::int64_t k = 0; k < prefix_lengths; ++k) {
@@ -109,25 +104,19 @@ void AnswerPipeline::request_continuations(UnderWay& state) {
     }
 }
 
-// Reads prompt, last answer and marker. Where that leaves little room, the answer's tail is cut so that the new answer
-// has half of what prompt and marker leave (or max_new_tokens, if that is less).
 void AnswerPipeline::request_corrections(UnderWay& state) {
     ExampleAnswers& answers = state.answers;
     auto const wanted = static_cast<std::size_t>(options_.turns + 1);
     if (answers.turns.size() == wanted) return;
-    std::int64_t const available = options_.context - size_of(answers.example.prompt) - size_of(options_.marker);
     std::vector<Token> const last = answers.turns.back();
-    if (available < 1) {
+    auto correction =
+        correction_prompt(answers.example.prompt, last, options_.marker, options_.context, options_.max_new_tokens);
+    if (!correction) {
         answers.turns.resize(wanted, last);
         return;
     }
-    std::int64_t const reserved = std::min(options_.max_new_tokens, (available + 1) / 2);
-    std::int64_t const kept = std::min(size_of(last), available - reserved);
-    std::vector<Token> prompt = answers.example.prompt;
-    append(prompt, std::span(last).first(static_cast<std::size_t>(kept)));
-    append(prompt, options_.marker);
-    request(state, greedy_sample, static_cast<std::int32_t>(answers.turns.size()), std::move(prompt),
-            std::min(options_.max_new_tokens, available - kept), 0);
+    request(state, greedy_sample, static_cast<std::int32_t>(answers.turns.size()), std::move(correction->tokens),
+            correction->max_new_tokens, 0);
 }
 
 }  // namespace selvage

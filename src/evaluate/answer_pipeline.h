@@ -36,9 +36,6 @@ struct ExampleAnswers {
     std::int64_t generated_tokens = 0;
 };
 
-// The tokens of a draft without its end-of-answer.
-std::span<Token const> content(Draft const& draft, Token end_of_answer);
-
 class AnswerPipeline {
   public:
     explicit AnswerPipeline(AnswerOptions options) : options_(std::move(options)) {}

@@ -47,7 +47,7 @@ struct EvaluationResult {
 // Drafts: one greedy (temperature 0; the first answer of the correction turns and the own context of context_gap and
 // prefix_shift) and one sampled from the model itself (temperature 1, no cuts, Purpose::evaluate_sample, `round`). Of
 // `generation` only streams, max_new_tokens and cache_mib are used. `progress` is called often with the fraction done,
-// estimated from this rank's share; false stops early.
+// estimated from this rank's share; false stops early. Model::pack beforehand makes it faster.
 EvaluationResult evaluate(Arena& arena, ProcessGrid const& grid, Model& model, Corpus const& heldout,
                           Tokenizer const& tokenizer, std::span<Token const> marker, EvaluateOptions const& options,
                           GenerateOptions const& generation, std::int64_t context, std::uint64_t seed,

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "score/rouge.h"
+#include "text/correction.h"
 
 namespace selvage {
 namespace {
@@ -80,7 +81,7 @@ std::vector<ExampleScores> ExampleScorer::score(std::span<ExampleAnswers const> 
     std::vector<ScoredSequence> drafted;
     for (ExampleAnswers const& one : answers) {
         std::span<Token const> const gold = one.example.answer;
-        std::span<Token const> const own = content(one.greedy, end);
+        std::span<Token const> const own = without_end(one.greedy.tokens, end);
         forced.push_back(forced_sequence(one.example, gold.first(gold.size() - 1)));
         forced.push_back(forced_sequence(one.example, own.first(std::min(own.size(), gold.size() - 1))));
         drafted.push_back(drafted_sequence(one.example, one.greedy));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // A small world to evaluate in: byte tokenizer, some held-out pairs in memory, a tiny model.
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -32,20 +33,21 @@ inline ModelConfig tiny_config() {
 }
 
 inline Pairs word_pairs() {
-    return {{"red:", "apple rose brick wall"},
-            {"blue:", "sky sea"},
-            {"green:", "grass leaf frog pond moss"},
+    return {{"red:", "the apple rose wall"},
+            {"blue:", "the sky sea"},
+            {"green:", "the grass leaf frog pond"},
             {"one two:", "three"},
             {"up:", "down left right"},
             {"a rather long prompt, to have lengths of all kinds:", "short"},
             {"b:", "bee bean boat bell bird"},
             {"night:", "day dawn dusk"},
-            {"cat:", "dog mouse"}};
+            {"cat:", "the dog mouse"}};
 }
 
 inline Corpus corpus_of(Pairs const& pairs, Tokenizer const& tokenizer, std::int64_t vocabulary) {
     io::DataFile file;
     file.tokenizer = tokenizer.table();
+    file.offsets = {0};
     for (auto const& [prompt, response] : pairs) {
         auto const x = tokenizer.encode(prompt);
         auto const y = tokenizer.encode(response);
@@ -94,5 +96,69 @@ struct World {
     EvaluateOptions options;
     GenerateOptions generation;
 };
+
+inline std::vector<Token> joined(std::vector<Token> a, std::vector<Token> const& b, std::size_t count) {
+    a.insert(a.end(), b.begin(), b.begin() + static_cast<std::ptrdiff_t>(count));
+    return a;
+}
+
+// What a training step would see: every pair plain, and after its own answer and the marker again.
+struct Lesson {
+    explicit Lesson(World const& w) {
+        for (std::int64_t i = 0; i < w.corpus.size(); ++i) {
+            Example const one = w.corpus.example(i);
+            add(one.prompt, one.answer);
+            std::vector<Token> corrected = joined(one.prompt, one.answer, one.answer.size() - 1);
+            corrected.insert(corrected.end(), w.marker.begin(), w.marker.end());
+            add(corrected, one.answer);
+        }
+    }
+    void add(std::vector<Token> const& prompt, std::vector<Token> const& answer) {
+        std::vector<Token> const all = joined(prompt, answer, answer.size());
+        tokens.insert(tokens.end(), all.begin(), all.end() - 1);
+        targets.insert(targets.end(), all.begin() + 1, all.end());
+        lengths.push_back(static_cast<std::int64_t>(all.size()) - 1);
+        weights.insert(weights.end(), prompt.size() - 1, 0.0F);
+        weights.insert(weights.end(), answer.size(), 1.0F / 16);
+    }
+    std::vector<std::int32_t> tokens, targets;
+    std::vector<std::int64_t> lengths;
+    std::vector<float> weights;
+};
+
+// Adam on the whole lesson at once.
+inline void memorise(World& w, int steps) {
+    Lesson const lesson(w);
+    auto const rows = static_cast<std::int64_t>(lesson.tokens.size());
+    PackedSequences const packed(lesson.tokens, lesson.lengths);
+    KvCache cache(w.arena, w.model.config(), packed.pages());
+    Workspace workspace(w.arena, w.model.config(), rows, Keep::activations);
+    std::int64_t const size = w.model.parameters().flat_size();
+    Tensor const gradients(w.arena, "test gradients", DType::f32, {size});
+    float* const values = w.model.parameters().values().as<float>();
+    float* const gradient = gradients.view().as<float>();
+    std::vector<float> mean(static_cast<std::size_t>(size)), square(mean);
+    for (int step = 1; step <= steps; ++step) {
+        std::fill(gradient, gradient + size, 0.0F);
+        w.model.forward(packed.batch(), cache, workspace);
+        w.model.backward(packed.batch(), lesson.targets, lesson.weights, cache, workspace, gradients);
+        auto const rate = static_cast<float>(0.01 * std::sqrt(1 - std::pow(0.99, step)) / (1 - std::pow(0.9, step)));
+        for (std::size_t i = 0; i < mean.size(); ++i) {
+            mean[i] = 0.9F * mean[i] + 0.1F * gradient[i];
+            square[i] = 0.99F * square[i] + 0.01F * gradient[i] * gradient[i];
+            values[i] -= rate * mean[i] / (std::sqrt(square[i]) + 1e-8F);
+        }
+    }
+}
+
+// Gives the model weights that are right now and then, so that no metric is trivial.
+inline void learn_half(World& w) {
+    float* const values = w.model.parameters().values().as<float>();
+    static std::vector<float> const learnt = [&] {
+        memorise(w, 100);
+        return std::vector<float>(values, values + w.model.parameters().flat_size());
+    }();
+    std::copy(learnt.begin(), learnt.end(), values);
+}
 
 }  // namespace selvage::test

@@ -27,12 +27,14 @@ void expect_same(io::EvaluationRow const& a, io::EvaluationRow const& b) {
 
 TEST(Evaluate, DoesNotDependOnRanksOrStreams) {
     World one(alone());
+    learn_half(one);
     EvaluationResult const expected = one.run();
     EXPECT_EQ(expected.examples, 9);
     EXPECT_EQ(expected.row.step, 40);
     EXPECT_EQ(expected.row.round, 2);
     for (std::int64_t streams : {1, 8}) {
         World all(world());
+        learn_half(all);
         all.generation.streams = streams;
         EvaluationResult const result = all.run();
         EXPECT_EQ(result.tokens, expected.tokens);
