@@ -21,7 +21,9 @@ po::options_description describe(CommandSpec const& spec) {
         if (option.value.empty())
             description.add_options()(option.name.c_str(), option.help.c_str());
         else
-            description.add_options()(option.name.c_str(), po::value<std::vector<std::string>>()->value_name(option.value), option.help.c_str());
+            description.add_options()(option.name.c_str(),
+                                      po::value<std::vector<std::string>>()->value_name(option.value),
+                                      option.help.c_str());
     }
     return description;
 }
@@ -32,7 +34,9 @@ std::string nearest_option(CommandSpec const& spec, std::string const& name) {
     return nearest_name(name, names);
 }
 
-std::string did_you_mean(std::string const& nearest) { return nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest); }
+std::string did_you_mean(std::string const& nearest) {
+    return nearest.empty() ? "" : fmt::format(" (did you mean {}?)", nearest);
+}
 
 }  // namespace
 
@@ -74,13 +78,18 @@ std::string Arguments::value(std::string const& name, std::string const& fallbac
 }
 
 std::string Arguments::required(std::string const& name) const {
-    if (!values_.contains(name)) fail(ExitCode::usage, "{} needs --{}; see selvage {} --help", command_, name, command_);
+    if (!values_.contains(name))
+        fail(ExitCode::usage, "{} needs --{}; see selvage {} --help", command_, name, command_);
     return value(name, "");
 }
 
 std::vector<std::string> Arguments::all(std::string const& name) const {
     auto const found = values_.find(name);
     return found == values_.end() ? std::vector<std::string>{} : found->second;
+}
+
+OptionSpec set_option() {
+    return {"set", "table.key=value", "override a deck key, the value as TOML; the last one for a key wins", true};
 }
 
 std::string help_of(CommandSpec const& spec) {
@@ -99,9 +108,12 @@ int dispatch(MpiSession& mpi, std::vector<std::string> const& words) {
     std::string const name = words.empty() ? "--help" : words[0];
     bool const speaks = mpi.world()->rank() == 0;
     if (name == "--help" || name == "-h" || name == "help") {
-        std::string text = "Selvage: fine-tuning of language models on their own generated tokens.\n\nselvage COMMAND [options]\n";
-        for (Command const& command : commands) text += fmt::format("  {:<10} {}\n", command.spec.name, command.spec.summary);
-        text += "  --version  version, commit, libraries, instruction set\nselvage COMMAND --help tells more about each.\n";
+        std::string text =
+            "Selvage: fine-tuning of language models on their own generated tokens.\n\nselvage COMMAND [options]\n";
+        for (Command const& command : commands)
+            text += fmt::format("  {:<10} {}\n", command.spec.name, command.spec.summary);
+        text +=
+            "  --version  version, commit, libraries, instruction set\nselvage COMMAND --help tells more about each.\n";
         if (speaks) std::fputs(text.c_str(), stdout);
         return words.empty() ? static_cast<int>(ExitCode::usage) : 0;
     }
@@ -120,7 +132,8 @@ int dispatch(MpiSession& mpi, std::vector<std::string> const& words) {
         }
         return command.run(mpi, arguments);
     }
-    fail(ExitCode::usage, "there is no command '{}'{}; see selvage --help", name, did_you_mean(nearest_name(name, names)));
+    fail(ExitCode::usage, "there is no command '{}'{}; see selvage --help", name,
+         did_you_mean(nearest_name(name, names)));
 }
 
 }  // namespace selvage

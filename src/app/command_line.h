@@ -10,16 +10,16 @@ namespace selvage {
 
 // One option of a command. Flags take no value; others take one.
 struct OptionSpec {
-    std::string name;         // without the dashes
-    std::string value;        // what stands for the value in the help ("DIR"); "": a flag
+    std::string name;   // without the dashes
+    std::string value;  // what stands for the value in the help ("DIR"); "": a flag
     std::string help;
     bool repeated = false;
 };
 
 struct CommandSpec {
     std::string name;
-    std::string positional;   // "DECK", "FILE...", for the help
-    int least = 0;            // number of positional arguments
+    std::string positional;  // "DECK", "FILE...", for the help
+    int least = 0;           // number of positional arguments
     int most = 0;
     std::string summary;
     std::vector<OptionSpec> options;
@@ -44,6 +44,9 @@ class Arguments {
     std::vector<std::string> positional_;
     std::map<std::string, std::vector<std::string>> values_;
 };
+
+// The option that takes deck keys, the same for all commands.
+OptionSpec set_option();
 
 std::string help_of(CommandSpec const& spec);
 

@@ -33,7 +33,8 @@ double MemoryEstimate::total() const {
     return sum;
 }
 
-MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& model, std::int64_t corpus_tokens, std::int64_t data_ranks) {
+MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& model, std::int64_t corpus_tokens,
+                               std::int64_t data_ranks) {
     double const parameters = parameter_bytes(model);
     auto const lanes_here = static_cast<std::uint64_t>((options.train.lanes + data_ranks - 1) / data_ranks);
     double const lane_buffers = static_cast<double>(std::bit_width(lanes_here)) + 1;
@@ -42,7 +43,8 @@ MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& mod
     double const activations = rows * row_floats(model) * (layers + 1) * f32;
     double const logits = static_cast<double>(Model::logit_rows * model.vocabulary) * f32;
     double const generation = static_cast<double>(options.generate.cache_mib) * 1024 * 1024 + parameters;
-    double const pages = static_cast<double>(PackedSequences::pages_for(options.train.micro_batch_tokens, options.train.micro_batch_tokens)) *
+    double const pages = static_cast<double>(PackedSequences::pages_for(options.train.micro_batch_tokens,
+                                                                        options.train.micro_batch_tokens)) *
                          static_cast<double>(KvCache::bytes_per_page(model));
     return {{{"parameters", parameters},
              {"gradients of lanes", parameters * lane_buffers},
@@ -61,18 +63,20 @@ double estimate_disk(JobOptions const& options, ModelConfig const& model) {
     return rounds * (woven + drafts) + checkpoints;
 }
 
-void check_resources(JobOptions const& options, ModelConfig const& model, std::int64_t corpus_tokens, ProcessGrid const& grid,
-                     Device const& device) {
+void check_resources(JobOptions const& options, ModelConfig const& model, std::int64_t corpus_tokens,
+                     ProcessGrid const& grid, Device const& device) {
     MemoryEstimate const memory = estimate_memory(options, model, corpus_tokens, grid.size(Axis::data));
     auto const node = grid.world().split_by_node();
     double const limit = static_cast<double>(device.memory_limit()) / node->size();
     std::string parts;
-    for (auto const& [name, bytes] : memory.parts) parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name, format_bytes(bytes));
+    for (auto const& [name, bytes] : memory.parts)
+        parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name, format_bytes(bytes));
     log::info("memory per rank: about {} of {} ({})", format_bytes(memory.total()), format_bytes(limit), parts);
     agree(grid.world(), [&] {
         if (memory.total() > limit)
             fail(ExitCode::bad_data,
-                 "the job needs about {} of memory per rank, and {} rank(s) of this node share {} ({}); lower train.micro_batch_tokens or "
+                 "the job needs about {} of memory per rank, and {} rank(s) of this node share {} ({}); lower "
+                 "train.micro_batch_tokens or "
                  "generate.cache_mib, start fewer ranks per node, or use a smaller model",
                  format_bytes(memory.total()), node->size(), format_bytes(limit * node->size()), parts);
     });
@@ -80,7 +84,9 @@ void check_resources(JobOptions const& options, ModelConfig const& model, std::i
     double const disk = estimate_disk(options, model);
     double const free = static_cast<double>(io::free_disk_bytes(options.run.out));
     log::info("disk: about {} in {} ({} free)", format_bytes(disk), options.run.out, format_bytes(free));
-    if (disk > free) log::warning("the run may fill the disk: about {} needed, {} free in {}", format_bytes(disk), format_bytes(free), options.run.out);
+    if (disk > free)
+        log::warning("the run may fill the disk: about {} needed, {} free in {}", format_bytes(disk),
+                     format_bytes(free), options.run.out);
 }
 
 }  // namespace selvage

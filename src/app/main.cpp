@@ -37,7 +37,8 @@ int main(int argc, char** argv) {
     } catch (selvage::Error const& error) {
         return leave(mpi, rank, error.code(), error.what());
     } catch (std::bad_alloc const&) {
-        return leave(mpi, rank, selvage::ExitCode::system, "out of memory; use a smaller model, batch or cache, or more memory");
+        return leave(mpi, rank, selvage::ExitCode::system,
+                     "out of memory; use a smaller model, batch or cache, or more memory");
     } catch (std::exception const& error) {
         return leave(mpi, rank, selvage::ExitCode::internal, std::string("internal error: ") + error.what());
     }

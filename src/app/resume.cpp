@@ -15,7 +15,8 @@ namespace fs = std::filesystem;
 std::optional<Start> try_checkpoint(io::IoThread& io, io::Path const& path, io::Path const& folder) {
     try {
         io::CheckpointInfo const info = io::read_checkpoint_info(io, path);
-        if (info.state.phase == io::Phase::train) io::read_woven(io, io::round_path(folder / "woven", info.state.round));
+        if (info.state.phase == io::Phase::train)
+            io::read_woven(io, io::round_path(folder / "woven", info.state.round));
         return Start{path, info.state, info.deck};
     } catch (Error const& error) {
         log::warning("passing over {}: {}", path.string(), error.what());
@@ -25,7 +26,8 @@ std::optional<Start> try_checkpoint(io::IoThread& io, io::Path const& path, io::
 
 void move_aside(std::vector<io::Path> const& paths, io::Path const& folder) {
     std::vector<io::Path> present;
-    std::copy_if(paths.begin(), paths.end(), std::back_inserter(present), [](io::Path const& path) { return fs::exists(path); });
+    std::copy_if(paths.begin(), paths.end(), std::back_inserter(present),
+                 [](io::Path const& path) { return fs::exists(path); });
     if (present.empty()) return;
     int number = 1;
     while (fs::exists(folder / fmt::format("previous-{}", number))) ++number;
@@ -35,14 +37,17 @@ void move_aside(std::vector<io::Path> const& paths, io::Path const& folder) {
         std::error_code error;
         fs::create_directories(to.parent_path(), error);
         fs::rename(path, to, error);
-        if (error) fail(ExitCode::io, "cannot move {} to {} ({}); move it yourself, or use another --out", path.string(), to.string(), error.message());
+        if (error)
+            fail(ExitCode::io, "cannot move {} to {} ({}); move it yourself, or use another --out", path.string(),
+                 to.string(), error.message());
     }
     log::info("what was in {} of an earlier run is now in {}", folder.string(), aside.string());
 }
 
 bool may_differ(std::string const& key) {
-    constexpr char const* free_keys[] = {"run.out",          "run.walltime",        "run.hang_minutes", "run.rounds",
-                                         "train.threads_per_rank", "generate.streams", "generate.cache_mib"};
+    constexpr char const* free_keys[] = {"run.out",           "run.walltime",           "run.hang_minutes",
+                                         "run.rounds",        "train.threads_per_rank", "generate.streams",
+                                         "generate.cache_mib"};
     if (key.starts_with("grid.") || key.starts_with("checkpoint.")) return true;
     return std::find(std::begin(free_keys), std::end(free_keys), key) != std::end(free_keys);
 }
@@ -59,7 +64,9 @@ Start choose_start(io::IoThread& io, io::Path const& folder, std::string const& 
         for (io::Path const& path : checkpoints)
             if (auto const start = try_checkpoint(io, path, folder)) return *start;
         if (!checkpoints.empty())
-            fail(ExitCode::bad_data, "none of the {} checkpoints in {} can be read (see the warnings above); start again with --resume never",
+            fail(ExitCode::bad_data,
+                 "none of the {} checkpoints in {} can be read (see the warnings above); start again with --resume "
+                 "never",
                  checkpoints.size(), (folder / "checkpoints").string());
         return {};
     }
@@ -81,7 +88,8 @@ void check_same_deck(std::string const& old_deck, std::string const& new_deck, i
         if (!may_differ(key)) keys += (keys.empty() ? "" : ", ") + key;
     if (!keys.empty())
         fail(ExitCode::bad_data,
-             "the deck differs from that of {} in {}; set it back, or use another --out, or --resume never to start again (selvage info shows "
+             "the deck differs from that of {} in {}; set it back, or use another --out, or --resume never to start "
+             "again (selvage info shows "
              "the checkpoint's deck)",
              checkpoint.string(), keys);
 }

@@ -23,25 +23,30 @@ constexpr double count_limit = 1e12;
 void bind_run(Deck& deck, RunOptions& run) {
     deck.bind("run.seed", run.seed, "seed of every random draw", at_least(0));
     deck.bind("run.rounds", run.rounds, "rounds of generation, weaving and training", between(1, count_limit));
-    deck.bind("run.schedule_rounds", run.schedule_rounds, "rounds that schedules go by; 0: run.rounds of the first start", between(0, count_limit));
+    deck.bind("run.schedule_rounds", run.schedule_rounds,
+              "rounds that schedules go by; 0: run.rounds of the first start", between(0, count_limit));
     deck.bind("run.out", run.out, "output folder, relative to the working directory");
     deck.bind("run.walltime", run.walltime, "hh:mm:ss after which the run stops with everything saved; \"\": no limit");
     deck.bind("run.hang_minutes", run.hang_minutes, "a run without progress for so long ends; 0: never", at_least(0));
 }
 
 void bind_model(Deck& deck, ModelConfig& model, std::string& from) {
-    deck.bind_path("model.from", from, "model or checkpoint to start from, whose configuration is taken; \"\": random weights");
+    deck.bind_path("model.from", from,
+                   "model or checkpoint to start from, whose configuration is taken; \"\": random weights");
     deck.bind("model.layers", model.layers, "transformer layers", between(1, 1e4));
     deck.bind("model.hidden", model.hidden, "width of the residual stream", between(1, 1e6));
     deck.bind("model.heads", model.heads, "attention heads", between(1, 1e4));
     deck.bind("model.kv_heads", model.kv_heads, "key and value heads (grouped-query attention)", between(1, 1e4));
     deck.bind("model.head_size", model.head_size, "width of a head", between(1, 1024));
     deck.bind("model.ffn", model.ffn, "width of the MLP", between(1, 1e7));
-    deck.bind("model.vocabulary", model.vocabulary, "tokens; 0: the tokenizer's, rounded up to a multiple of 64", between(0, 1 << 22));
-    deck.bind_choice("model.norm", model.norm, {{"rmsnorm", NormKind::rmsnorm}, {"layernorm", NormKind::layernorm}}, "normalisation");
+    deck.bind("model.vocabulary", model.vocabulary, "tokens; 0: the tokenizer's, rounded up to a multiple of 64",
+              between(0, 1 << 22));
+    deck.bind_choice("model.norm", model.norm, {{"rmsnorm", NormKind::rmsnorm}, {"layernorm", NormKind::layernorm}},
+                     "normalisation");
     deck.bind("model.norm_epsilon", model.norm_epsilon, "added to the variance", between(0, 1));
-    deck.bind_choice("model.activation", model.activation,
-                     {{"swiglu", ActivationKind::swiglu}, {"geglu", ActivationKind::geglu}, {"gelu", ActivationKind::gelu}}, "MLP");
+    deck.bind_choice(
+        "model.activation", model.activation,
+        {{"swiglu", ActivationKind::swiglu}, {"geglu", ActivationKind::geglu}, {"gelu", ActivationKind::gelu}}, "MLP");
     deck.bind("model.rotary_base", model.rotary_base, "base of the rotary position embedding", between(1, 1e12));
     deck.bind("model.rotary_fraction", model.rotary_fraction, "share of a head's dims that is turned", between(0, 1));
     deck.bind("model.tied", model.tied, "output projection = embedding table");
@@ -69,25 +74,31 @@ void bind_grid(Deck& deck, GridOptions& grid) {
 }
 
 void bind_generate(Deck& deck, GenerateOptions& generate) {
-    deck.bind("generate.examples", generate.examples, "examples per round; 0: what the training sweep needs", between(0, count_limit));
+    deck.bind("generate.examples", generate.examples, "examples per round; 0: what the training sweep needs",
+              between(0, count_limit));
     deck.bind("generate.samples", generate.samples, "drafts per example", between(1, 65535));
     deck.bind("generate.streams", generate.streams, "sequences decoded at once, per rank", between(1, 65536));
     deck.bind("generate.max_new_tokens", generate.max_new_tokens, "longest answer", between(1, 1 << 24));
     deck.bind("generate.temperature", generate.sampler.temperature, "0: the most likely token", between(0, 1000));
-    deck.bind("generate.top_p", generate.sampler.top_p, "smallest set of tokens with this probability; 1: all", between(1e-9, 1));
+    deck.bind("generate.top_p", generate.sampler.top_p, "smallest set of tokens with this probability; 1: all",
+              between(1e-9, 1));
     deck.bind("generate.top_k", generate.sampler.top_k, "most likely tokens; 0: all", between(0, 1 << 22));
     deck.bind("generate.cache_mib", generate.cache_mib, "MiB of keys and values, per rank", between(1, 1 << 24));
 }
 
 void bind_weave(Deck& deck, weave::WeaveOptions& weave) {
     deck.bind_choices("weave.method", weave.method,
-                      {{"none", WeaveMethod::none}, {"bash", WeaveMethod::bash}, {"rac", WeaveMethod::rac}, {"both", WeaveMethod::both}},
+                      {{"none", WeaveMethod::none},
+                       {"bash", WeaveMethod::bash},
+                       {"rac", WeaveMethod::rac},
+                       {"both", WeaveMethod::both}},
                       "what rounds train on; a list gives one per round, the last repeated");
     deck.bind("weave.rac_fraction", weave.rac_fraction, "method both: share of examples that go to RAC", between(0, 1));
 
     auto& bash = weave.bash;
     deck.bind_choice("weave.bash.draft", bash.draft,
-                     {{"forced", BashDraft::forced}, {"mixed", BashDraft::mixed}, {"free", BashDraft::free}}, "where own tokens come from");
+                     {{"forced", BashDraft::forced}, {"mixed", BashDraft::mixed}, {"free", BashDraft::free}},
+                     "where own tokens come from");
     deck.bind("weave.bash.passes", bash.passes, "forced: passes over the answer", between(1, 65535));
     deck.bind_choice("weave.bash.schedule", bash.schedule,
                      {{"constant", BashSchedule::constant},
@@ -98,42 +109,55 @@ void bind_weave(Deck& deck, weave::WeaveOptions& weave) {
     deck.bind("weave.bash.rate", bash.rate, "constant: probability of the own token", between(0, 1));
     deck.bind("weave.bash.rate_start", bash.rate_start, "other schedules: first round", between(0, 1));
     deck.bind("weave.bash.rate_end", bash.rate_end, "other schedules: last round", between(0, 1));
-    deck.bind("weave.bash.k", bash.k, "shape of exponential (0 < k < 1) and inverse-sigmoid; 0: the schedule's default", between(0, 1000));
-    deck.bind_choice("weave.bash.unit", bash.unit, {{"token", BashUnit::token}, {"span", BashUnit::span}}, "independent coins, or runs");
+    deck.bind("weave.bash.k", bash.k, "shape of exponential (0 < k < 1) and inverse-sigmoid; 0: the schedule's default",
+              between(0, 1000));
+    deck.bind_choice("weave.bash.unit", bash.unit, {{"token", BashUnit::token}, {"span", BashUnit::span}},
+                     "independent coins, or runs");
     deck.bind("weave.bash.span_mean", bash.span_mean, "mean length of a run", between(1, 1e6));
     deck.bind("weave.bash.temperature", bash.temperature, "of own tokens; 0: the most likely", between(0, 1000));
     deck.bind("weave.bash.top_p", bash.top_p, "of own tokens", between(1e-9, 1));
     deck.bind("weave.bash.top_k", bash.top_k, "of own tokens; 0: all", between(0, 1 << 22));
     deck.bind("weave.bash.special", bash.special, "own special tokens become", {"gold"});
-    deck.bind("weave.bash.gold_weight", bash.gold_weight, "weight of the plain example trained beside; 0: none", between(0, 1e6));
+    deck.bind("weave.bash.gold_weight", bash.gold_weight, "weight of the plain example trained beside; 0: none",
+              between(0, 1e6));
 
     auto& rac = weave.rac;
     deck.bind("weave.rac.template", rac.marker, "text between draft and answer");
-    deck.bind_choice("weave.rac.keep", rac.keep, {{"all", RacKeep::all}, {"wrong", RacKeep::wrong}, {"wrong+some", RacKeep::wrong_some}},
+    deck.bind_choice("weave.rac.keep", rac.keep,
+                     {{"all", RacKeep::all}, {"wrong", RacKeep::wrong}, {"wrong+some", RacKeep::wrong_some}},
                      "which drafts are trained on");
     deck.bind_choice("weave.rac.score", rac.score,
-                     {{"exact", RacScore::exact}, {"rougeL", RacScore::rouge_l}, {"token_f1", RacScore::token_f1}}, "what tells wrong from right");
+                     {{"exact", RacScore::exact}, {"rougeL", RacScore::rouge_l}, {"token_f1", RacScore::token_f1}},
+                     "what tells wrong from right");
     deck.bind("weave.rac.threshold", rac.threshold, "a draft that scores below is wrong", between(0, 1));
-    deck.bind("weave.rac.right_fraction", rac.right_fraction, "wrong+some: share of right drafts that stay", between(0, 1));
+    deck.bind("weave.rac.right_fraction", rac.right_fraction, "wrong+some: share of right drafts that stay",
+              between(0, 1));
     deck.bind_choice("weave.rac.truncated", rac.truncated, {{"keep", RacTruncated::keep}, {"drop", RacTruncated::drop}},
                      "drafts that hit the length limit");
     deck.bind_choice("weave.rac.overflow", rac.overflow, {{"cut", RacOverflow::cut}, {"drop", RacOverflow::drop}},
                      "too long for the context: cut the draft's tail, or leave out");
-    deck.bind("weave.rac.gold_weight", rac.gold_weight, "weight of the plain example trained beside; 0: none", between(0, 1e6));
+    deck.bind("weave.rac.gold_weight", rac.gold_weight, "weight of the plain example trained beside; 0: none",
+              between(0, 1e6));
 }
 
 void bind_train(Deck& deck, TrainOptions& train) {
     auto& o = train.optimizer;
-    deck.bind("train.lanes", train.lanes, "parts of a step whose sums go by a fixed tree (a power of two); at least the data ranks", between(1, 1 << 20));
-    deck.bind("train.steps_per_round", train.steps_per_round, "optimizer steps of a training sweep", between(1, count_limit));
+    deck.bind("train.lanes", train.lanes,
+              "parts of a step whose sums go by a fixed tree (a power of two); at least the data ranks",
+              between(1, 1 << 20));
+    deck.bind("train.steps_per_round", train.steps_per_round, "optimizer steps of a training sweep",
+              between(1, count_limit));
     deck.bind("train.batch_tokens", train.batch_tokens, "input tokens of a step", between(1, count_limit));
     deck.bind("train.micro_batch_tokens", train.micro_batch_tokens, "tokens of one packed row", between(1, 1 << 24));
     deck.bind("train.learning_rate", o.learning_rate, "highest rate", between(0, 1e3));
     deck.bind("train.warmup_steps", o.warmup_steps, "steps of linear warm-up", between(0, count_limit));
     deck.bind_choice("train.schedule", o.schedule,
-                     {{"constant", LearningRateSchedule::constant}, {"linear", LearningRateSchedule::linear}, {"cosine", LearningRateSchedule::cosine}},
+                     {{"constant", LearningRateSchedule::constant},
+                      {"linear", LearningRateSchedule::linear},
+                      {"cosine", LearningRateSchedule::cosine}},
                      "after the warm-up");
-    deck.bind("train.minimum_rate", o.minimum_rate, "share of learning_rate at the end of linear and cosine", between(0, 1));
+    deck.bind("train.minimum_rate", o.minimum_rate, "share of learning_rate at the end of linear and cosine",
+              between(0, 1));
     deck.bind("train.weight_decay", o.weight_decay, "decoupled, on matrices", between(0, 1e3));
     deck.bind("train.beta1", o.beta1, "AdamW, first moment", between(0, 0.9999999));
     deck.bind("train.beta2", o.beta2, "AdamW, second moment", between(0, 0.9999999));
@@ -145,12 +169,14 @@ void bind_train(Deck& deck, TrainOptions& train) {
 }
 
 void bind_evaluate(Deck& deck, EvaluateOptions& evaluate) {
-    deck.bind("evaluate.every_rounds", evaluate.every_rounds, "0: only at the start and the end", between(0, count_limit));
+    deck.bind("evaluate.every_rounds", evaluate.every_rounds, "0: only at the start and the end",
+              between(0, count_limit));
     deck.bind("evaluate.examples", evaluate.examples, "held-out examples used; 0: all", between(0, count_limit));
     deck.bind("evaluate.turns", evaluate.turns, "correction turns", between(0, 200));
     deck.bind("evaluate.extract", evaluate.extract, "what exact match compares", {"all", "last_line", "last_number"});
     deck.bind("evaluate.bins", evaluate.bins, "position bins of the curves", between(1, 64));
-    deck.bind("evaluate.prefix", evaluate.prefix, "prefix exchange: bins are multiples of so many tokens", between(1, 1 << 20));
+    deck.bind("evaluate.prefix", evaluate.prefix, "prefix exchange: bins are multiples of so many tokens",
+              between(1, 1 << 20));
 }
 
 void bind_checkpoint(Deck& deck, CheckpointOptions& checkpoint) {
@@ -168,7 +194,8 @@ void bind(Deck& deck, RunDeck& options) {
     bind_data(deck, options.job.data);
     bind_grid(deck, options.grid);
     deck.bind("precision.compute", options.compute, "type of weights and activations in the products", {"f32"});
-    deck.bind("precision.batch_invariant", options.batch_invariant, "keep the determinism contract; false allows faster, order-free paths");
+    deck.bind("precision.batch_invariant", options.batch_invariant,
+              "keep the determinism contract; false allows faster, order-free paths");
     bind_generate(deck, options.job.generate);
     bind_weave(deck, options.job.weave);
     bind_train(deck, options.job.train);
@@ -188,17 +215,23 @@ ModelConfig parse_model_config(std::string const& toml, std::string const& name)
 
 void validate(RunDeck const& options, Deck const& deck) {
     JobOptions const& job = options.job;
-    if (job.data.train.empty()) fail(ExitCode::bad_data, "data.train is missing; name at least one file that selvage prepare made");
-    if (job.data.heldout.empty()) fail(ExitCode::bad_data, "data.heldout is missing; name at least one file that selvage prepare made");
+    if (job.data.train.empty())
+        fail(ExitCode::bad_data, "data.train is missing; name at least one file that selvage prepare made");
+    if (job.data.heldout.empty())
+        fail(ExitCode::bad_data, "data.heldout is missing; name at least one file that selvage prepare made");
     if (!job.run.walltime.empty()) parse_walltime(job.run.walltime);
     if ((job.train.lanes & (job.train.lanes - 1)) != 0)
-        fail(ExitCode::bad_data, "{}: train.lanes is {} (lanes are added by a binary tree); use a power of two", deck.where("train.lanes"), job.train.lanes);
+        fail(ExitCode::bad_data, "{}: train.lanes is {} (lanes are added by a binary tree); use a power of two",
+             deck.where("train.lanes"), job.train.lanes);
     if (job.train.micro_batch_tokens < job.data.context)
-        fail(ExitCode::bad_data, "{}: train.micro_batch_tokens is {}, less than data.context = {} (a packed row must hold the longest example); raise it",
+        fail(ExitCode::bad_data,
+             "{}: train.micro_batch_tokens is {}, less than data.context = {} (a packed row must hold the longest "
+             "example); raise it",
              deck.where("train.micro_batch_tokens"), job.train.micro_batch_tokens, job.data.context);
     auto const& bash = job.weave.bash;
     if (bash.schedule == BashSchedule::exponential && bash.k >= 1)
-        fail(ExitCode::bad_data, "{}: weave.bash.k is {}; the exponential schedule needs 0 < k < 1 (0: its default)", deck.where("weave.bash.k"), bash.k);
+        fail(ExitCode::bad_data, "{}: weave.bash.k is {}; the exponential schedule needs 0 < k < 1 (0: its default)",
+             deck.where("weave.bash.k"), bash.k);
     ModelConfig model = options.model;
     if (model.vocabulary == 0) model.vocabulary = 64;
     validate(model);

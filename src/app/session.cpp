@@ -20,12 +20,14 @@ Session::Session(MpiSession& mpi, RunDeck const& options)
     if (gemm.way == kernels::GemmWay::ordered)
         log::info("matrix products: own kernels ({}), because {}", gemm.instruction_set, gemm.reason);
     // Ranks of one job must compute alike: the same way and instruction set everywhere.
-    std::string const mine = fmt::format("{} {}", gemm.way == kernels::GemmWay::library ? gemm.library : "own kernels", gemm.instruction_set);
+    std::string const mine = fmt::format("{} {}", gemm.way == kernels::GemmWay::library ? gemm.library : "own kernels",
+                                         gemm.instruction_set);
     std::string const root = broadcast_text(grid_->world(), mine, 0);
     agree(grid_->world(), [&] {
         if (mine != root)
             fail(ExitCode::system,
-                 "this rank computes with {}, rank 0 with {} (results would depend on the layout); run on one kind of node, or set "
+                 "this rank computes with {}, rank 0 with {} (results would depend on the layout); run on one kind of "
+                 "node, or set "
                  "DNNL_MAX_CPU_ISA to what all have",
                  mine, root);
     });
@@ -48,7 +50,5 @@ std::unique_ptr<io::IoThread> open_io(MpiSession& mpi) {
     auto const world = mpi.world();
     return std::make_unique<io::IoThread>(*world, mpi.has_threads());
 }
-
-OptionSpec set_option() { return {"set", "table.key=value", "override a deck key, the value as TOML; the last one for a key wins", true}; }
 
 }  // namespace selvage

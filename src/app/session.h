@@ -42,7 +42,4 @@ OpenedModel open_model(Session& session, std::string const& path);
 // The one I/O thread of commands that do not compute.
 std::unique_ptr<io::IoThread> open_io(MpiSession& mpi);
 
-// The option that takes deck keys, the same for all commands.
-OptionSpec set_option();
-
 }  // namespace selvage

@@ -78,6 +78,7 @@ Corpus::Corpus(std::vector<io::DataFile> files, std::vector<std::string> const& 
     if (files.empty())
         fail(ExitCode::bad_data, "no data file is named; set data.train, data.validation or data.heldout");
     tokenizer_ = files.front().tokenizer;
+    if (vocabulary == 0) vocabulary = padded_vocabulary(tokenizer_);
     std::int64_t index = 0;
     for (std::size_t i = 0; i < files.size(); ++i) {
         if (files[i].tokenizer != tokenizer_)
@@ -143,6 +144,7 @@ Example Corpus::example(std::int64_t i) const {
     return {row.index, {begin, begin + row.prompt}, {begin + row.prompt, begin + row.prompt + row.answer}};
 }
 
+std::int64_t Corpus::index(std::int64_t i) const { return rows_.at(static_cast<std::size_t>(i)).index; }
 std::int64_t Corpus::prompt_tokens(std::int64_t i) const { return rows_.at(static_cast<std::size_t>(i)).prompt; }
 std::int64_t Corpus::answer_tokens(std::int64_t i) const { return rows_.at(static_cast<std::size_t>(i)).answer; }
 

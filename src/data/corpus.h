@@ -35,8 +35,10 @@ class Corpus {
     std::int64_t size() const { return static_cast<std::int64_t>(rows_.size()); }
     // The i-th example that was kept; its index is the row counted through the files.
     Example example(std::int64_t i) const;
+    std::int64_t index(std::int64_t i) const;  // its row, without reading it
     std::int64_t prompt_tokens(std::int64_t i) const;
     std::int64_t answer_tokens(std::int64_t i) const;
+    std::int64_t tokens() const { return static_cast<std::int64_t>(tokens_.size()); }
     TokenizerTable const& tokenizer() const { return tokenizer_; }
     std::int64_t dropped() const { return dropped_; }
     std::int64_t truncated() const { return truncated_; }

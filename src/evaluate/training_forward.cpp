@@ -9,6 +9,9 @@
 namespace selvage {
 namespace {
 
+// Sequences of one pass. Every sequence begins a page, so that very many short ones would need a large cache.
+std::int64_t most_sequences(std::int64_t rows) { return std::max<std::int64_t>(1, rows / 32); }
+
 std::int64_t inputs_of(ScoredSequence const& sequence) { return static_cast<std::int64_t>(sequence.tokens.size()) - 1; }
 
 }  // namespace
@@ -17,15 +20,16 @@ TrainingForward::TrainingForward(Arena& arena, Model& model, std::int64_t rows)
     : model_(model),
       stream_(arena.device().kind()),
       rows_(rows),
-      cache_(arena, model.config(), PackedSequences::pages_for(rows, rows)),
+      cache_(arena, model.config(), PackedSequences::pages_for(rows, most_sequences(rows))),
       workspace_(arena, model.config(), rows, Keep::activations),
       logits_(arena, "evaluation logits", DType::f32, {std::min(rows, Model::logit_rows), model.config().vocabulary}) {}
 
 std::vector<std::vector<float>> TrainingForward::run(std::span<ScoredSequence const> sequences) {
     std::vector<std::vector<float>> out(sequences.size());
     for (std::size_t begin = 0; begin < sequences.size();) {
+        std::size_t const most = std::min(sequences.size(), begin + static_cast<std::size_t>(most_sequences(rows_)));
         std::size_t end = begin;
-        for (std::int64_t used = 0; end < sequences.size(); ++end) {
+        for (std::int64_t used = 0; end < most; ++end) {
             used += inputs_of(sequences[end]);
             if (used > rows_) break;
         }

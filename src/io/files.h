@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -75,6 +76,7 @@ struct ScoresFile {
     Attributes attributes;
 };
 void write_scores(IoThread& io, Path const& path, ScoresFile const& file);
+ScoresFile read_scores(IoThread& io, Path const& path);
 
 // --- model and checkpoint ("selvage-model", "selvage-checkpoint") ---
 // What comes next when a run resumes.
@@ -103,6 +105,7 @@ struct CheckpointInfo {
 // open the file (0: one per node). Returns the bytes written (on every rank).
 std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info,
                               ParameterSet const& parameters, OptimizerShard const& shard, std::int64_t writers);
+// A model: no moments, no state. Collective, one writer per node.
 void write_model(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters);
 
 // The texts and the state of a model or checkpoint, without its parameters (a model has no state). Verifies the file.
@@ -114,6 +117,13 @@ void read_checkpoint(IoThread& io, Path const& path, ParameterSet& parameters, O
 
 // Names in `folder` of the form step-NNNNNNNN.h5, newest first.
 std::vector<Path> list_checkpoints(Path const& folder);
+// The newest that verifies and reads as a checkpoint; what is wrong with newer ones goes to `problems` (may be
+// nullptr). By the calling rank alone.
+std::optional<Path> newest_valid_checkpoint(IoThread& io, Path const& folder, std::vector<std::string>* problems);
+// Removes all but the newest `keep` (at least one stays). By one rank.
+void remove_old_checkpoints(Path const& folder, std::int64_t keep);
+// Free for this user on the file system of `path`, which need not be there yet; -1: unknown.
+std::int64_t free_disk_bytes(Path const& path);
 Path checkpoint_path(Path const& folder, std::int64_t step);
 Path round_path(Path const& folder, std::int64_t round);  // round-0001.h5
 

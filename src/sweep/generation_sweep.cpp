@@ -2,13 +2,11 @@
 #include "sweep/generation_sweep.h"
 
 #include <algorithm>
-#include <numeric>
-#include <tuple>
+#include <iterator>
 
-#include "base/bytes.h"
 #include "base/timer.h"
+#include "generate/distributed.h"
 #include "generate/forced.h"
-#include "generate/work_queue.h"
 #include "sweep/progress.h"
 #include "weave/bash.h"
 #include "weave/weave.h"
@@ -30,8 +28,9 @@ SamplerOptions bash_sampler(weave::BashOptions const& bash) { return {bash.tempe
 
 class Sweep {
   public:
-    Sweep(Arena& arena, ProcessGrid const& grid, Model& model, JobOptions const& options, weave::WeaveMethod method, std::int64_t round,
-          std::int64_t schedule_rounds, SpecialTokens const& special)
+    Sweep(Arena& arena, ProcessGrid const& grid, Model& model, JobOptions const& options, weave::WeaveMethod method,
+          std::int64_t round, std::int64_t schedule_rounds, SpecialTokens const& special,
+          std::function<bool()> const& keep_going)
         : arena_(arena),
           grid_(grid),
           model_(model),
@@ -39,7 +38,8 @@ class Sweep {
           method_(method),
           round_(round),
           progress_of_run_(weave::schedule_progress(round, schedule_rounds)),
-          special_(special) {}
+          special_(special),
+          keep_going_(keep_going) {}
 
     Items sort_out(std::span<Example const> examples) const {
         Items items;
@@ -49,53 +49,58 @@ class Sweep {
                 (forced ? items.forced : items.generated).push_back({&example, sample});
         }
         // Long answers first, so that the tail of the sweep is short. The gold length is only a hint.
-        std::stable_sort(items.generated.begin(), items.generated.end(),
-                         [](Item const& a, Item const& b) { return a.example->answer.size() > b.example->answer.size(); });
+        std::stable_sort(items.generated.begin(), items.generated.end(), [](Item const& a, Item const& b) {
+            return a.example->answer.size() > b.example->answer.size();
+        });
         return items;
     }
 
-    void run_forced(std::span<Item const> items, Progress& progress, std::vector<Draft>& drafts) {
+    void run_forced(std::span<Item const> items, std::vector<Draft>& drafts) {
         if (items.empty()) return;
+        Progress progress(fmt::format("round {} forced pass", round_), static_cast<std::int64_t>(items.size()),
+                          "drafts", grid_.is_root());
+        Timer const timer;
         std::int64_t const rows = std::max(options_.data.context, options_.train.micro_batch_tokens);
         ForcedPass pass(arena_, model_, rows, options_.run.seed);
         constexpr std::size_t at_once = 64;  // sequences between two progress reports
-        for (std::size_t begin = 0; begin < items.size(); begin += at_once) {
+        for (std::size_t begin = 0; begin < items.size() && keep_going_(); begin += at_once) {
             std::size_t const end = std::min(items.size(), begin + at_once);
             std::vector<Draft> part = forced_drafts(pass, items.subspan(begin, end - begin));
             std::move(part.begin(), part.end(), std::back_inserter(drafts));
             progress.update(static_cast<double>(end));
         }
+        busy_seconds_ += timer.seconds();
     }
 
-    void run_generated(std::span<Item const> items, Progress& progress, std::vector<Draft>& drafts) {
-        if (sum_over(grid_.data(), static_cast<std::int64_t>(items.size())) == 0) return;
-        Engine engine(arena_, model_, options_.generate, options_.data.context, special_, options_.run.seed);
-        WorkQueue queue(grid_.data(), static_cast<std::int64_t>(items.size()), options_.generate.streams);
-        Engine::Hooks hooks;
-        hooks.next = [&]() -> std::optional<DraftRequest> {
-            auto const index = queue.next();
-            if (!index) return std::nullopt;
-            return request(items[static_cast<std::size_t>(*index)]);
+    void run_generated(std::span<Item const> items, std::vector<Draft>& drafts) {
+        if (items.empty()) return;
+        Progress progress(fmt::format("round {} generation", round_), static_cast<std::int64_t>(items.size()), "drafts",
+                          grid_.is_root());
+        Engine engine(arena_, model_, options_.generate, options_.data.context, special_,
+                      static_cast<std::uint64_t>(options_.run.seed));
+        DistributedWork work;
+        work.items = static_cast<std::int64_t>(items.size());
+        work.request = [&](std::int64_t item) { return request(items[static_cast<std::size_t>(item)]); };
+        work.progress = [&](std::int64_t done) {
+            progress.update(static_cast<double>(done * grid_.data().size()));
+            return keep_going_();
         };
-        hooks.exhausted = [&] { return queue.exhausted(); };
-        hooks.done = [&](Draft&& draft) { drafts.push_back(std::move(draft)); };
-        hooks.progress = [&] {
-            queue.progress();
-            progress.update(static_cast<double>(drafts.size() * static_cast<std::size_t>(grid_.data().size())));
-            return true;
-        };
-        engine.run(round_, hooks);
-        queue.finish();
+        DistributedDrafts part = run_distributed(engine, grid_.data(), round_, options_.generate.streams, work);
+        std::move(part.drafts.begin(), part.drafts.end(), std::back_inserter(drafts));
+        busy_seconds_ += part.busy_seconds;
     }
+
+    double busy_seconds() const { return busy_seconds_; }
 
   private:
     bool is_bash(Example const& example) const {
-        return weave::method_of_example(options_.weave, method_, options_.run.seed, round_, example.index) == weave::WeaveMethod::bash;
+        return weave::method_of_example(options_.weave, method_, options_.run.seed, round_, example.index) ==
+               weave::WeaveMethod::bash;
     }
 
     std::vector<std::uint8_t> coins(Item const& item) const {
-        return weave::bash_coins(options_.weave.bash, options_.run.seed, round_, progress_of_run_, item.example->index, item.sample,
-                                 static_cast<std::int64_t>(item.example->answer.size()));
+        return weave::bash_coins(options_.weave.bash, options_.run.seed, round_, progress_of_run_, item.example->index,
+                                 item.sample, static_cast<std::int64_t>(item.example->answer.size()));
     }
 
     DraftRequest request(Item const& item) const {
@@ -113,7 +118,8 @@ class Sweep {
                 request.max_new_tokens = static_cast<std::int64_t>(request.gold.size());
             } else {
                 // Only the positions of the gold answer can be used.
-                request.max_new_tokens = std::min(request.max_new_tokens, static_cast<std::int64_t>(item.example->answer.size()));
+                request.max_new_tokens =
+                    std::min(request.max_new_tokens, static_cast<std::int64_t>(item.example->answer.size()));
             }
         }
         return request;
@@ -124,8 +130,12 @@ class Sweep {
         SamplerOptions const sampler = bash_sampler(options_.weave.bash);
         std::vector<ForcedSequence> sequences;
         for (Item const& item : items) {
-            ForcedSequence sequence{item.example->index, item.sample, 0, item.example->prompt,
-                                    static_cast<std::int64_t>(item.example->prompt.size()) - 1, {}};
+            ForcedSequence sequence{item.example->index,
+                                    item.sample,
+                                    0,
+                                    item.example->prompt,
+                                    static_cast<std::int64_t>(item.example->prompt.size()) - 1,
+                                    {}};
             sequence.inputs.insert(sequence.inputs.end(), item.example->answer.begin(), item.example->answer.end() - 1);
             sequences.push_back(std::move(sequence));
         }
@@ -134,8 +144,10 @@ class Sweep {
             if (i > 1) {
                 for (std::size_t s = 0; s < items.size(); ++s) {
                     Example const& example = *items[s].example;
-                    auto const mixed = weave::bash_mix(example.answer, results[s].sampled, coins(items[s]), special_, nullptr);
-                    std::copy(mixed.begin(), mixed.end(), sequences[s].inputs.begin() + static_cast<std::ptrdiff_t>(example.prompt.size()));
+                    auto const mixed =
+                        weave::bash_mix(example.answer, results[s].sampled, coins(items[s]), special_, nullptr);
+                    std::copy(mixed.begin(), mixed.end(),
+                              sequences[s].inputs.begin() + static_cast<std::ptrdiff_t>(example.prompt.size()));
                 }
             }
             results = pass.run(sequences, &sampler, round_, Purpose::sample);
@@ -143,9 +155,9 @@ class Sweep {
         std::vector<Draft> drafts;
         for (std::size_t s = 0; s < items.size(); ++s) {
             bool const ended = results[s].sampled.back() == special_.end_of_answer;
-            drafts.push_back({items[s].example->index, items[s].sample, 0, ended ? FinishReason::end_of_answer : FinishReason::length,
-                              std::move(results[s].sampled), std::move(results[s].sampled_own_logprob),
-                              std::move(results[s].sampled_logprob)});
+            drafts.push_back({items[s].example->index, items[s].sample, 0,
+                              ended ? FinishReason::end_of_answer : FinishReason::length, std::move(results[s].sampled),
+                              std::move(results[s].sampled_own_logprob), std::move(results[s].sampled_logprob)});
         }
         return drafts;
     }
@@ -158,69 +170,37 @@ class Sweep {
     std::int64_t round_;
     double progress_of_run_;
     SpecialTokens special_;
+    std::function<bool()> const& keep_going_;
+    double busy_seconds_ = 0;
 };
-
-std::vector<Draft> gather_drafts(Communicator& data, std::vector<Draft> const& mine) {
-    ByteWriter writer;
-    for (Draft const& draft : mine) {
-        writer.put(draft.example);
-        writer.put(draft.sample);
-        writer.put(draft.turn);
-        writer.put(draft.finish);
-        writer.put(draft.tokens);
-        writer.put(draft.logprob);
-        writer.put(draft.sampled_logprob);
-    }
-    std::vector<Draft> all;
-    for (auto const& part : gather_bytes(data, writer.bytes(), 0)) {
-        ByteReader reader(part);
-        while (!reader.at_end()) {
-            Draft& draft = all.emplace_back();
-            reader.get(draft.example);
-            reader.get(draft.sample);
-            reader.get(draft.turn);
-            reader.get(draft.finish);
-            reader.get(draft.tokens);
-            reader.get(draft.logprob);
-            reader.get(draft.sampled_logprob);
-        }
-    }
-    std::sort(all.begin(), all.end(), [](Draft const& a, Draft const& b) {
-        return std::tie(a.example, a.sample, a.turn) < std::tie(b.example, b.sample, b.turn);
-    });
-    return all;
-}
 
 }  // namespace
 
-GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& model, std::span<Example const> examples,
-                                  JobOptions const& options, weave::WeaveMethod method, std::int64_t round, std::int64_t schedule_rounds,
-                                  SpecialTokens const& special) {
+GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& model,
+                                  std::span<Example const> examples, JobOptions const& options,
+                                  weave::WeaveMethod method, std::int64_t round, std::int64_t schedule_rounds,
+                                  SpecialTokens const& special, std::function<bool()> const& keep_going) {
     Communicator& data = grid.data();
-    Sweep sweep(arena, grid, model, options, method, round, schedule_rounds, special);
+    Sweep sweep(arena, grid, model, options, method, round, schedule_rounds, special, keep_going);
     Items const items = sweep.sort_out(examples);
+    Range const share = EvenSplit(static_cast<std::int64_t>(items.forced.size()), data.size()).part(data.rank());
     std::vector<Draft> mine;
-    Timer timer;
-    std::int64_t busy_ms = 0;
-    agree(data, [&] {
-        model.pack(arena);
-        Range const share = EvenSplit(static_cast<std::int64_t>(items.forced.size()), data.size()).part(data.rank());
-        {
-            Progress progress(fmt::format("round {} forced pass", round), share.size(), "drafts", grid.is_root());
-            sweep.run_forced(std::span(items.forced).subspan(static_cast<std::size_t>(share.begin), static_cast<std::size_t>(share.size())),
-                             progress, mine);
-        }
-        Progress progress(fmt::format("round {} generation", round), static_cast<std::int64_t>(items.generated.size()), "drafts", grid.is_root());
-        sweep.run_generated(items.generated, progress, mine);
-        busy_ms = static_cast<std::int64_t>(timer.seconds() * 1000);
-        model.unpack();
-    });
+    model.pack(arena);
+    sweep.run_forced(
+        std::span(items.forced).subspan(static_cast<std::size_t>(share.begin), static_cast<std::size_t>(share.size())),
+        mine);
+    sweep.run_generated(items.generated, mine);
+    model.unpack();
+
     std::int64_t tokens = 0;
     for (Draft const& draft : mine) tokens += static_cast<std::int64_t>(draft.tokens.size());
+    auto const busy_ms = static_cast<std::int64_t>(sweep.busy_seconds() * 1000);
+    std::int64_t const slowest = std::max<std::int64_t>(1, max_over(data, busy_ms));
     GenerationResult result;
     result.tokens = sum_over(data, tokens);
-    std::int64_t const slowest = max_over(data, busy_ms);
-    result.busy = slowest == 0 ? 1 : static_cast<double>(sum_over(data, busy_ms)) / static_cast<double>(slowest * data.size());
+    result.busy = static_cast<double>(sum_over(data, busy_ms)) / static_cast<double>(slowest * data.size());
+    result.stopped = sum_over(data, static_cast<std::int64_t>(mine.size())) <
+                     static_cast<std::int64_t>(items.forced.size() + items.generated.size());
     result.drafts = gather_drafts(data, mine);
     return result;
 }

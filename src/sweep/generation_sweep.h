@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -12,13 +13,16 @@ namespace selvage {
 struct GenerationResult {
     std::vector<Draft> drafts;  // on rank 0, ordered by (example, sample, turn)
     std::int64_t tokens = 0;    // all ranks
+    bool stopped = false;       // `keep_going` said no on some rank: the drafts are not complete
     double busy = 0;            // mean share of the sweep that ranks worked, 0..1
 };
 
-// Drafts of `examples` for a round with `method` (not none), over the ranks of the data axis: free drafts are handed out
-// dynamically, forced ones are split evenly. Collective over data. The drafts do not depend on the ranks or streams.
-GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& model, std::span<Example const> examples,
-                                  JobOptions const& options, weave::WeaveMethod method, std::int64_t round, std::int64_t schedule_rounds,
-                                  SpecialTokens const& special);
+// Drafts of `examples` for a round with `method` (not none), over the ranks of the data axis: free drafts are handed
+// out dynamically, forced ones are split evenly. Collective over data. The drafts do not depend on the ranks or
+// streams.
+GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& model,
+                                  std::span<Example const> examples, JobOptions const& options,
+                                  weave::WeaveMethod method, std::int64_t round, std::int64_t schedule_rounds,
+                                  SpecialTokens const& special, std::function<bool()> const& keep_going);
 
 }  // namespace selvage

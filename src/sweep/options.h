@@ -17,8 +17,8 @@ struct RunOptions {
     std::int64_t rounds = 4;
     std::int64_t schedule_rounds = 0;  // what schedules go by; 0: run.rounds of the first start
     std::string out = "out/run";
-    std::string walltime;              // "hh:mm:ss"; the run stops in time, with everything saved; "": no limit
-    double hang_minutes = 30;          // no progress for so long ends the job; 0: never
+    std::string walltime;      // "hh:mm:ss"; the run stops in time, with everything saved; "": no limit
+    double hang_minutes = 30;  // no progress for so long ends the job; 0: never
 };
 
 struct CheckpointOptions {

@@ -42,9 +42,10 @@ void Progress::update(double done, std::string const& note) {
         return;
     }
     int const full = static_cast<int>(bar_width * std::min(1.0, done / total_));
-    std::string const bar = std::string(static_cast<std::size_t>(full), '=') + std::string(static_cast<std::size_t>(bar_width - full), ' ');
-    std::fprintf(stderr, "\r\033[K%s [%s] %.0f/%.0f %s, %.1f/s, %s to go%s", title_.c_str(), bar.c_str(), done, total_, unit_.c_str(), rate,
-                 left.c_str(), tail.c_str());
+    std::string const bar =
+        std::string(static_cast<std::size_t>(full), '=') + std::string(static_cast<std::size_t>(bar_width - full), ' ');
+    std::fprintf(stderr, "\r\033[K%s [%s] %.0f/%.0f %s, %.1f/s, %s to go%s", title_.c_str(), bar.c_str(), done, total_,
+                 unit_.c_str(), rate, left.c_str(), tail.c_str());
     std::fflush(stderr);
     drawn_ = true;
 }

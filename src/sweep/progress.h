@@ -7,8 +7,8 @@
 
 namespace selvage {
 
-// What a sweep says while it runs: on a terminal a bar with rate and time to go, in a batch log a line every few seconds.
-// Rank 0 speaks; the other ranks' calls do nothing but tick the watchdog.
+// What a sweep says while it runs: on a terminal a bar with rate and time to go, in a batch log a line every few
+// seconds. Rank 0 speaks; the other ranks' calls do nothing but tick the watchdog.
 class Progress {
   public:
     Progress(std::string title, std::int64_t total, std::string unit, bool speaks);

@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <utility>
 
-#include "base/digest.h"
 #include "base/log.h"
 #include "evaluate/evaluator.h"
+#include "sweep/draft_attributes.h"
 #include "sweep/generation_sweep.h"
 #include "sweep/progress.h"
 #include "sweep/round_plan.h"
@@ -18,8 +18,8 @@
 namespace selvage {
 namespace {
 
-constexpr double flush_interval = 10;     // seconds between rewrites of run.h5 inside a sweep
-constexpr double stop_margin = 60;        // seconds before run.walltime
+constexpr double flush_interval = 10;  // seconds between rewrites of run.h5 inside a sweep
+constexpr double stop_margin = 60;     // seconds before run.walltime
 
 class RunLoop {
   public:
@@ -34,7 +34,8 @@ class RunLoop {
           marker_(corpora.tokenizer->encode(job.options.weave.rac.marker)),
           model_(arena, job.model, grid),
           trainer_(arena, grid, model_, job.options.train),
-          stop_(folder_, job.options.run.walltime.empty() ? 0 : parse_walltime(job.options.run.walltime), stop_margin),
+          stop_(folder_, job.options.run.walltime.empty() ? 0 : parse_walltime(job.options.run.walltime), stop_margin,
+                grid.is_root()),
           watchdog_(job.options.run.hang_minutes, grid.world().rank()) {
         load();
         if (grid_.is_root())
@@ -42,7 +43,8 @@ class RunLoop {
     }
 
     RunEnd run() {
-        event("start", fmt::format("{} at step {}, {}", job_.start_from ? "resumed" : "started", state_.step, grid_.description()));
+        event("start", fmt::format("{} at step {}, {}", job_.start_from ? "resumed" : "started", state_.step,
+                                   grid_.description()));
         while (state_.phase != io::Phase::finished) {
             one_phase();
             if (state_.phase != io::Phase::finished && stop_.agreed(grid_.world())) {
@@ -64,7 +66,8 @@ class RunLoop {
             auto& optimizer = trainer_.optimizer();
             io::OptimizerShard const shard = optimizer_shard(optimizer);
             io::read_checkpoint(io_, *job_.start_from, model_.parameters(), &shard);
-            if (state_.phase == io::Phase::finished && state_.round <= options_.run.rounds) state_.phase = io::Phase::generate;
+            if (state_.phase == io::Phase::finished && state_.round <= options_.run.rounds)
+                state_.phase = io::Phase::generate;
         } else if (!job_.initial_model.empty()) {
             io::read_checkpoint(io_, job_.initial_model, model_.parameters(), nullptr);
         } else {
@@ -73,18 +76,20 @@ class RunLoop {
     }
 
     static io::OptimizerShard optimizer_shard(ShardedAdamW& optimizer) {
-        auto const flat = [](TensorView view) { return std::span(view.as<float>(), static_cast<std::size_t>(view.elements())); };
+        auto const flat = [](TensorView view) {
+            return std::span(view.as<float>(), static_cast<std::size_t>(view.elements()));
+        };
         return {optimizer.shard(), flat(optimizer.first_moment()), flat(optimizer.second_moment())};
     }
 
     void one_phase() {
         switch (state_.phase) {
             case io::Phase::evaluate_start:
-                evaluate_now(0);
+                if (!evaluate_now(0)) return;
                 state_.phase = io::Phase::generate;
                 break;
             case io::Phase::generate:
-                generate_and_weave();
+                if (!generate_and_weave()) return;
                 state_.phase = io::Phase::train;
                 state_.step_in_round = 0;
                 break;
@@ -95,34 +100,39 @@ class RunLoop {
                 break;
             case io::Phase::evaluate: {
                 std::int64_t const every = options_.evaluate.every_rounds;
-                if (state_.round == options_.run.rounds || (every > 0 && state_.round % every == 0)) evaluate_now(state_.round);
+                if (state_.round == options_.run.rounds || (every > 0 && state_.round % every == 0))
+                    if (!evaluate_now(state_.round)) return;
                 ++state_.round;
                 state_.phase = state_.round > options_.run.rounds ? io::Phase::finished : io::Phase::generate;
                 break;
             }
-            case io::Phase::finished: break;
+            case io::Phase::finished:
+                break;
         }
     }
 
     weave::WeaveMethod method() const { return options_.weave.method_of(state_.round); }
 
-    void generate_and_weave() {
+    // False: asked to stop before the sweep's end; its drafts are made again, to the same bits.
+    bool generate_and_weave() {
         auto const method = this->method();
         RoundExamples const round =
             round_examples(corpora_.train, options_, method, state_.cursor, static_cast<std::int64_t>(marker_.size()));
         Timer timer;
         GenerationResult generated;
         if (method != weave::WeaveMethod::none) {
-            generated = generation_sweep(arena_, grid_, model_, round.examples, options_, method, state_.round, options_.run.schedule_rounds,
-                                         corpora_.tokenizer->special());
+            generated = generation_sweep(arena_, grid_, model_, round.examples, options_, method, state_.round,
+                                         options_.run.schedule_rounds, corpora_.tokenizer->special(),
+                                         [&] { return stop_.reason().empty(); });
+            if (generated.stopped) return false;
             add({.kind = "generate",
                  .round = state_.round,
                  .tokens = generated.tokens,
                  .examples = static_cast<std::int64_t>(round.examples.size()),
                  .seconds = timer.seconds(),
                  .busy = generated.busy});
-            log::info("round {}: {} generated {} tokens for {} examples in {} ({:.0f} tokens/s)", state_.round, name_of(method),
-                      generated.tokens, round.examples.size(), format_duration(timer.seconds()),
+            log::info("round {}: {} generated {} tokens for {} examples in {} ({:.0f} tokens/s)", state_.round,
+                      name_of(method), generated.tokens, round.examples.size(), format_duration(timer.seconds()),
                       static_cast<double>(generated.tokens) / timer.seconds());
         }
         Timer weaving;
@@ -133,8 +143,14 @@ class RunLoop {
             if (method != weave::WeaveMethod::none) write_drafts(method, generated);
             weave_to_file(method, round.examples, generated.drafts, rows, tokens);
         });
-        add({.kind = "weave", .round = state_.round, .tokens = tokens, .examples = rows, .seconds = weaving.seconds(), .busy = 1});
+        add({.kind = "weave",
+             .round = state_.round,
+             .tokens = tokens,
+             .examples = rows,
+             .seconds = weaving.seconds(),
+             .busy = 1});
         state_.cursor = round.next_cursor;
+        return true;
     }
 
     void write_drafts(weave::WeaveMethod method, GenerationResult& generated) {
@@ -144,26 +160,17 @@ class RunLoop {
         auto const& bash = options_.weave.bash;
         bool const by_bash = method == weave::WeaveMethod::bash || method == weave::WeaveMethod::both;
         char const* const bash_kinds[] = {"forced", "mixed", "free"};
-        file.attributes.text["kind"] = by_bash ? bash_kinds[static_cast<int>(bash.draft)] : "free";
+        SamplerOptions const sampler =
+            by_bash ? SamplerOptions{bash.temperature, bash.top_p, bash.top_k} : options_.generate.sampler;
+        describe_drafts(file.attributes, by_bash ? bash_kinds[static_cast<int>(bash.draft)] : "free", state_.step,
+                        model_.parameters(), sampler, options_.run.seed);
         file.attributes.text["method"] = name_of(method);
-        file.attributes.text["policy_digest"] = policy_digest();
-        file.attributes.integers["policy_step"] = state_.step;
         file.attributes.integers["round"] = state_.round;
-        file.attributes.integers["seed"] = options_.run.seed;
-        SamplerOptions const sampler = by_bash ? SamplerOptions{bash.temperature, bash.top_p, bash.top_k} : options_.generate.sampler;
-        file.attributes.numbers["temperature"] = sampler.temperature;
-        file.attributes.numbers["top_p"] = sampler.top_p;
-        file.attributes.integers["top_k"] = sampler.top_k;
         io::write_drafts(io_, io::round_path(folder_ / "drafts", state_.round), file);
     }
 
-    std::string policy_digest() const {
-        TensorView const values = model_.parameters().values();
-        return digest_of(std::as_bytes(std::span(values.as<float>(), static_cast<std::size_t>(values.elements())))).hex();
-    }
-
-    void weave_to_file(weave::WeaveMethod method, std::vector<Example> const& examples, std::vector<Draft> const& drafts, std::int64_t& rows,
-                       std::int64_t& tokens) {
+    void weave_to_file(weave::WeaveMethod method, std::vector<Example> const& examples,
+                       std::vector<Draft> const& drafts, std::int64_t& rows, std::int64_t& tokens) {
         weave::WeaveInput input;
         input.examples = examples;
         input.drafts = drafts;
@@ -195,7 +202,8 @@ class RunLoop {
 
     std::vector<StepPlan> plans(std::vector<Woven> const& rows) const {
         if (rows.empty()) return {};
-        PackingOptions const packing{options_.train.batch_tokens, options_.train.micro_batch_tokens, options_.train.lanes};
+        PackingOptions const packing{options_.train.batch_tokens, options_.train.micro_batch_tokens,
+                                     options_.train.lanes};
         return plan_steps(lengths(rows), packing, static_cast<std::uint64_t>(options_.run.seed), state_.round,
                           state_.step - state_.step_in_round + 1, options_.train.steps_per_round);
     }
@@ -205,8 +213,8 @@ class RunLoop {
         io::WovenFile file;
         agree(grid_.world(), [&] { file = io::read_woven(io_, woven_path()); });
         if (file.rows.empty()) {
-            log::warning("round {}: nothing to train on (every draft was rejected, see the audit in {}); going on", state_.round,
-                         woven_path().string());
+            log::warning("round {}: nothing to train on (every draft was rejected, see the audit in {}); going on",
+                         state_.round, woven_path().string());
             event("warning", fmt::format("round {}: nothing to train on", state_.round));
             return true;
         }
@@ -215,7 +223,8 @@ class RunLoop {
         Timer timer, since_flush, since_checkpoint;
         std::int64_t tokens = 0;
         {
-            Progress progress(fmt::format("round {} training", state_.round), static_cast<std::int64_t>(steps.size()), "steps", grid_.is_root());
+            Progress progress(fmt::format("round {} training", state_.round), static_cast<std::int64_t>(steps.size()),
+                              "steps", grid_.is_root());
             while (state_.step_in_round < static_cast<std::int64_t>(steps.size())) {
                 StepPlan const& plan = steps[static_cast<std::size_t>(state_.step_in_round)];
                 tokens += one_step(file.rows, plan, all_steps, progress);
@@ -235,17 +244,21 @@ class RunLoop {
         return true;
     }
 
-    std::int64_t one_step(std::vector<Woven> const& rows, StepPlan const& plan, std::int64_t all_steps, Progress& progress) {
+    std::int64_t one_step(std::vector<Woven> const& rows, StepPlan const& plan, std::int64_t all_steps,
+                          Progress& progress) {
         Timer timer;
         auto const result = trainer_.step(rows, plan, all_steps);
         if (!result.finite)
             fail(ExitCode::bad_data,
-                 "loss or gradient is not finite at step {} (round {}, loss {}); the last good checkpoint stays: lower train.learning_rate, "
+                 "loss or gradient is not finite at step {} (round {}, loss {}); the last good checkpoint stays: lower "
+                 "train.learning_rate, "
                  "or look at the data of this step in {}",
                  plan.step, state_.round, result.loss, woven_path().string());
         ++state_.step;
         ++state_.step_in_round;
-        if (log_) log_->add(io::StepRow{plan.step, state_.round, result.loss, result.grad_norm, result.learning_rate, result.target_tokens, timer.seconds()});
+        if (log_)
+            log_->add(io::StepRow{plan.step, state_.round, result.loss, result.grad_norm, result.learning_rate,
+                                  result.target_tokens, timer.seconds()});
         progress.update(static_cast<double>(state_.step_in_round), fmt::format("loss {:.4f}", result.loss));
         return result.input_tokens;
     }
@@ -264,7 +277,8 @@ class RunLoop {
         std::int64_t used_tokens = 0;
         for (io::Use const& use : file.uses) {
             ++uses[static_cast<std::size_t>(use.index)];
-            used_tokens += static_cast<std::int64_t>(file.rows[static_cast<std::size_t>(use.index)].input_tokens.size());
+            used_tokens +=
+                static_cast<std::int64_t>(file.rows[static_cast<std::size_t>(use.index)].input_tokens.size());
         }
         std::int64_t left = 0;
         std::int64_t repeated = 0;
@@ -280,28 +294,37 @@ class RunLoop {
              .left_over = left,
              .seconds = seconds,
              .busy = 1});
-        log::info("round {}: trained {} steps, {} tokens in {} ({:.0f} tokens/s), {} rows repeated, {} left over", state_.round,
-                  options_.train.steps_per_round, tokens, format_duration(seconds), static_cast<double>(tokens) / seconds, repeated, left);
+        log::info("round {}: trained {} steps, {} tokens in {} ({:.0f} tokens/s), {} rows repeated, {} left over",
+                  state_.round, options_.train.steps_per_round, tokens, format_duration(seconds),
+                  static_cast<double>(tokens) / seconds, repeated, left);
     }
 
-    void evaluate_now(std::int64_t round) {
+    // False: asked to stop before its end.
+    bool evaluate_now(std::int64_t round) {
         Timer timer;
         EvaluationResult result;
         {
             Progress progress(fmt::format("round {} evaluation", round), 100, "%", grid_.is_root());
-            result = evaluate(arena_, grid_, model_, corpora_.heldout, *corpora_.tokenizer, marker_, options_.evaluate, options_.generate,
-                              options_.data.context, static_cast<std::uint64_t>(options_.run.seed), state_.step, round, [&](double done) {
+            result = evaluate(arena_, grid_, model_, corpora_.heldout, *corpora_.tokenizer, marker_, options_.evaluate,
+                              options_.generate, options_.data.context, static_cast<std::uint64_t>(options_.run.seed),
+                              state_.step, round, [&](double done) {
                                   progress.update(100 * done);
-                                  return true;
+                                  return stop_.reason().empty();
                               });
         }
+        if (result.stopped) return false;
         add({.kind = "evaluate", .round = round, .tokens = result.tokens, .seconds = timer.seconds(), .busy = 1});
-        if (!log_) return;
+        if (!log_) return true;
         log_->add(result.row);
         log_->flush();
-        auto const value = [&](char const* name) { return result.row.metrics.contains(name) ? result.row.metrics.at(name).value : 0.0; };
-        log::info("round {}: evaluated in {}: forced_nll {:.4f}, forced_agreement {:.4f}, free_agreement {:.4f}, gap {:.4f}", round,
-                  format_duration(timer.seconds()), value("forced_nll"), value("forced_agreement"), value("free_agreement"), value("gap"));
+        auto const value = [&](char const* name) {
+            return result.row.metrics.contains(name) ? result.row.metrics.at(name).value : 0.0;
+        };
+        log::info(
+            "round {}: evaluated in {}: forced_nll {:.4f}, forced_agreement {:.4f}, free_agreement {:.4f}, gap {:.4f}",
+            round, format_duration(timer.seconds()), value("forced_nll"), value("forced_agreement"),
+            value("free_agreement"), value("gap"));
+        return true;
     }
 
     void checkpoint() {
@@ -309,9 +332,10 @@ class RunLoop {
         broadcast_table_rows();
         io::CheckpointInfo info{job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_};
         auto const path = io::checkpoint_path(folder_ / "checkpoints", state_.step);
-        std::int64_t const bytes =
-            io::write_checkpoint(io_, path, info, model_.parameters(), optimizer_shard(trainer_.optimizer()), options_.checkpoint.writers);
-        event("checkpoint", fmt::format("step {}: {} in {:.2f} s", state_.step, format_bytes(static_cast<double>(bytes)), timer.seconds()));
+        std::int64_t const bytes = io::write_checkpoint(
+            io_, path, info, model_.parameters(), optimizer_shard(trainer_.optimizer()), options_.checkpoint.writers);
+        event("checkpoint", fmt::format("step {}: {} in {:.2f} s", state_.step,
+                                        format_bytes(static_cast<double>(bytes)), timer.seconds()));
         if (log_) {
             io::remove_old_checkpoints(folder_ / "checkpoints", options_.checkpoint.keep);
             log_->flush();
@@ -363,12 +387,16 @@ class RunLoop {
 }  // namespace
 
 Corpora open_corpora(io::IoThread& io, DataOptions const& options, std::int64_t vocabulary) {
-    auto const open = [&](std::vector<std::string> const& paths) { return Corpus(io, paths, options.context, options.too_long, vocabulary); };
+    auto const open = [&](std::vector<std::string> const& paths) {
+        return Corpus(io, paths, options.context, options.too_long, vocabulary);
+    };
     Corpora corpora{open(options.train), open(options.heldout), std::nullopt, nullptr};
     if (!options.validation.empty()) corpora.validation.emplace(open(options.validation));
     for (Corpus const* other : {&corpora.heldout, corpora.validation ? &*corpora.validation : nullptr})
         if (other != nullptr && !(other->tokenizer() == corpora.train.tokenizer()))
-            fail(ExitCode::bad_data, "data.train and data.heldout or data.validation were prepared with different tokenizers; prepare them again with one");
+            fail(ExitCode::bad_data,
+                 "data.train and data.heldout or data.validation were prepared with different tokenizers; prepare them "
+                 "again with one");
     corpora.tokenizer = make_tokenizer(corpora.train.tokenizer());
     return corpora;
 }

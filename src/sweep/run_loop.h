@@ -15,8 +15,8 @@ struct Job {
     JobOptions options;  // run.out and all paths absolute, run.schedule_rounds set
     std::string effective_deck;
     ModelConfig model;
-    std::string initial_model;              // a model or checkpoint whose weights the run starts from; "": random weights
-    std::optional<io::Path> start_from;     // a checkpoint to go on from
+    std::string initial_model;           // a model or checkpoint whose weights the run starts from; "": random weights
+    std::optional<io::Path> start_from;  // a checkpoint to go on from
 };
 
 // The data of a job, read and checked once.

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -41,12 +42,15 @@ double parse_walltime(std::string const& text) {
     char rest = 0;
     int const count = std::sscanf(text.c_str(), "%5u:%2u:%2u%c", &parts[0], &parts[1], &parts[2], &rest);
     if (count == 3 && parts[1] < 60 && parts[2] < 60) return parts[0] * 3600.0 + parts[1] * 60.0 + parts[2];
-    if (std::sscanf(text.c_str(), "%5u:%2u%c", &parts[0], &parts[1], &rest) == 2 && parts[1] < 60) return parts[0] * 60.0 + parts[1];
+    if (std::sscanf(text.c_str(), "%5u:%2u%c", &parts[0], &parts[1], &rest) == 2 && parts[1] < 60)
+        return parts[0] * 60.0 + parts[1];
     fail(ExitCode::bad_data, "run.walltime is \"{}\"; write hh:mm:ss or mm:ss, for example \"11:30:00\"", text);
 }
 
-StopRequest::StopRequest(std::filesystem::path folder, double walltime, double margin)
-    : folder_(std::move(folder)), deadline_(walltime > 0 ? walltime - margin : 0) {
+StopRequest::StopRequest(std::filesystem::path folder, double walltime, double margin, bool watches_folder)
+    : folder_(std::move(folder)),
+      deadline_(walltime > 0 ? std::max(walltime - margin, walltime / 2) : 0),
+      watches_folder_(watches_folder) {
     received_signal = 0;
     set_handlers(on_signal);
 }
@@ -56,8 +60,13 @@ StopRequest::~StopRequest() { set_handlers(SIG_DFL); }
 std::string StopRequest::reason() const {
     if (received_signal != 0) return fmt::format("signal {}", static_cast<int>(received_signal));
     if (deadline_ != 0 && timer_.seconds() > deadline_) return "the wall time (run.walltime) is nearly over";
-    std::error_code ignored;
-    if (std::filesystem::exists(folder_ / "STOP", ignored)) return "file STOP in the output folder";
+    constexpr double look_interval = 1;  // seconds
+    if (watches_folder_ && timer_.seconds() > looked_ + look_interval) {
+        std::error_code ignored;
+        found_ = std::filesystem::exists(folder_ / "STOP", ignored);
+        looked_ = timer_.seconds();
+    }
+    if (found_) return "file STOP in the output folder";
     return "";
 }
 
@@ -84,7 +93,9 @@ Watchdog::Watchdog(double minutes, int rank) {
                 seen = now;
                 since.restart();
             } else if (since.seconds() > minutes * 60) {
-                std::fprintf(stderr, "selvage: rank %d made no progress for %g minutes (run.hang_minutes); ending the job\n", rank, minutes);
+                std::fprintf(stderr,
+                             "selvage: rank %d made no progress for %g minutes (run.hang_minutes); ending the job\n",
+                             rank, minutes);
                 std::_Exit(static_cast<int>(ExitCode::system));
             }
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// When a run ends early: a signal (USR1, USR2, TERM), the wall time, or a file STOP in the output folder; and a watchdog
-// for a run that hangs.
+// When a run ends early: a signal (USR1, USR2, TERM), the wall time, or a file STOP in the output folder; and a
+// watchdog for a run that hangs.
 #include <atomic>
 #include <filesystem>
 #include <string>
@@ -18,8 +18,9 @@ double parse_walltime(std::string const& text);
 // Installs the signal handlers for its lifetime. A second signal ends the process at once.
 class StopRequest {
   public:
-    // walltime in seconds from now, 0 for none; the run is asked to stop `margin` seconds before it.
-    StopRequest(std::filesystem::path folder, double walltime, double margin);
+    // walltime in seconds from now, 0 for none; the run is asked to stop `margin` seconds before it. Only a rank that
+    // `watches_folder` looks for the file, about once a second (a parallel file system should not feel it).
+    StopRequest(std::filesystem::path folder, double walltime, double margin, bool watches_folder);
     ~StopRequest();
     StopRequest(StopRequest const&) = delete;
     StopRequest& operator=(StopRequest const&) = delete;
@@ -32,8 +33,11 @@ class StopRequest {
   private:
     std::filesystem::path folder_;
     double deadline_;
+    bool watches_folder_;
     bool agreed_ = false;
     Timer timer_;
+    mutable double looked_ = -1;  // when the folder was last looked at
+    mutable bool found_ = false;
 };
 
 // Ends the process with a message when tick() was not called for `minutes`.

@@ -8,7 +8,9 @@
 namespace selvage {
 namespace {
 
-std::string cell(double value) { return std::isfinite(value) ? fmt::format("{:>9.4f}", value) : fmt::format("{:>9}", "-"); }
+std::string cell(double value) {
+    return std::isfinite(value) ? fmt::format("{:>9.4f}", value) : fmt::format("{:>9}", "-");
+}
 
 // Mean training loss of a round, NaN where it has no steps.
 double round_loss(io::RunLog const& log, std::int64_t round) {
@@ -26,18 +28,23 @@ double round_loss(io::RunLog const& log, std::int64_t round) {
 
 std::string name_of(weave::WeaveMethod method) {
     switch (method) {
-        case weave::WeaveMethod::none: return "none";
-        case weave::WeaveMethod::bash: return "bash";
-        case weave::WeaveMethod::rac: return "rac";
-        case weave::WeaveMethod::both: return "both";
+        case weave::WeaveMethod::none:
+            return "none";
+        case weave::WeaveMethod::bash:
+            return "bash";
+        case weave::WeaveMethod::rac:
+            return "rac";
+        case weave::WeaveMethod::both:
+            return "both";
     }
     return "?";
 }
 
 std::string summary_table(io::RunLog const& log, weave::WeaveOptions const& options) {
-    constexpr char const* metrics[] = {"forced_nll", "forced_accuracy", "forced_agreement", "free_agreement", "gap", "rougeL", "correction_rate"};
-    std::string text = fmt::format("{:>5} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "round", "method", "loss", "nll", "accuracy",
-                                   "forced", "free", "gap", "ROUGE-L", "corrected");
+    constexpr char const* metrics[] = {"forced_nll", "forced_accuracy", "forced_agreement", "free_agreement",
+                                       "gap",        "rougeL",          "correction_rate"};
+    std::string text = fmt::format("{:>5} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "round", "method",
+                                   "loss", "nll", "accuracy", "forced", "free", "gap", "ROUGE-L", "corrected");
     for (io::EvaluationRow const& row : log.evaluations()) {
         text += fmt::format("{:>5} {:>6} {}", row.round, row.round == 0 ? "-" : name_of(options.method_of(row.round)),
                             cell(round_loss(log, row.round)));
@@ -47,9 +54,12 @@ std::string summary_table(io::RunLog const& log, weave::WeaveOptions const& opti
         }
         text += "\n";
     }
-    text += "loss: mean training loss of the round; nll, accuracy: next token on gold context; forced, free: agreement with gold (LCS F1)\n"
-            "of predictions on gold context and of the model's own text; gap = forced - free; corrected: right after a correction turn,\n"
-            "of those wrong before it. All on held-out examples; intervals are in run.h5.\n";
+    text +=
+        "loss: mean training loss of the round; nll, accuracy: next token on gold context; forced, free: agreement "
+        "with gold (LCS F1)\n"
+        "of predictions on gold context and of the model's own text; gap = forced - free; corrected: right after a "
+        "correction turn,\n"
+        "of those wrong before it. All on held-out examples; intervals are in run.h5.\n";
     return text;
 }
 

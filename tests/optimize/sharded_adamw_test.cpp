@@ -18,9 +18,9 @@ namespace {
 constexpr std::int64_t total_steps = 30;
 constexpr double weight_sum = 37;
 
-// Odd lengths, some across several blocks of 4096, one that ends a block early; 1-D ones without decay.
+// Odd lengths; 1-D ones without decay; enough blocks of 4096 that the order of their sums shows in the norm.
 std::vector<ParameterSpec> specs() {
-    return {{"table", {97, 83}, InitKind::normal, 0.02F, true},   {"norm", {83}, InitKind::ones, 0, false},
+    return {{"table", {397, 383}, InitKind::normal, 0.02F, true}, {"norm", {83}, InitKind::ones, 0, false},
             {"weight", {71, 150}, InitKind::normal, 0.02F, true}, {"bias", {71}, InitKind::zeros, 0, false},
             {"bias2", {4097}, InitKind::normal, 0.5F, false},     {"last", {3, 5}, InitKind::normal, 1.0F, true}};
 }

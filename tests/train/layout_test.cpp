@@ -20,25 +20,20 @@ void expect_same(Trainer::Result const& a, Trainer::Result const& b) {
     EXPECT_TRUE(b.finite);
 }
 
-// Steps on all ranks against the same steps on one rank, and against one rank with another number of threads.
+// Steps on all ranks against the same steps on one rank; where one rank is all there is, with two threads.
 void expect_layouts_agree(TrainOptions const& options, std::vector<Woven> const& rows, int steps) {
     auto const world = test::world();
     Job together(test::world(), options);
     Job alone(world->split(world->rank(), 0), options);
-    Job threaded(world->split(world->rank(), 0), options);
     auto const before = alone.copy();
     for (StepPlan const& plan : plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, steps)) {
         SCOPED_TRACE("step " + std::to_string(plan.step));
-        omp_set_num_threads(1);
+        omp_set_num_threads(world->size() == 1 ? 2 : 1);
         auto const a = together.trainer().step(rows, plan, steps);
-        auto const b = alone.trainer().step(rows, plan, steps);
-        omp_set_num_threads(2);
-        auto const c = threaded.trainer().step(rows, plan, steps);
         omp_set_num_threads(1);
+        auto const b = alone.trainer().step(rows, plan, steps);
         expect_same(a, b);
-        expect_same(b, c);
         ASSERT_TRUE(together.has_values(alone.copy()));
-        ASSERT_TRUE(threaded.has_values(alone.copy()));
     }
     EXPECT_FALSE(alone.has_values(before));
 }

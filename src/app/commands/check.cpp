@@ -12,11 +12,13 @@ namespace {
 // HDF5 files open with a signature at 0 or behind a user block; a deck is text.
 bool is_text(std::string const& path) {
     std::ifstream file(path, std::ios::binary);
-    if (!file) fail(ExitCode::missing_input, "{} cannot be opened (no such file, or no permission); check the path", path);
+    if (!file)
+        fail(ExitCode::missing_input, "{} cannot be opened (no such file, or no permission); check the path", path);
     char head[4096];
     file.read(head, sizeof head);
     std::string_view const seen(head, static_cast<std::size_t>(file.gcount()));
-    return path.ends_with(".toml") || (!seen.empty() && seen.find('\0') == std::string_view::npos && !path.ends_with(".h5"));
+    return path.ends_with(".toml") ||
+           (!seen.empty() && seen.find('\0') == std::string_view::npos && !path.ends_with(".h5"));
 }
 
 int check(MpiSession& mpi, Arguments const& arguments) {
@@ -42,7 +44,11 @@ int check(MpiSession& mpi, Arguments const& arguments) {
 }  // namespace
 
 Command check_command() {
-    return {{"check", "FILE...", 1, 1 << 20, "validates decks and any file of Selvage; runs nothing",
+    return {{"check",
+             "FILE...",
+             1,
+             1 << 20,
+             "validates decks and any file of Selvage; runs nothing",
              {{"effective", "", "print every key of a deck with its value and what it is for"}}},
             check};
 }

@@ -1,98 +1,172 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
+#include <charconv>
 #include <cstdio>
+#include <map>
+#include <utility>
 
 #include "app/commands/commands.h"
 #include "app/session.h"
 #include "base/log.h"
-#include "generate/engine.h"
+#include "base/timer.h"
+#include "data/corpus.h"
+#include "generate/distributed.h"
 #include "model/model.h"
-#include "sweep/draft_sweep.h"
-#include "weave/rac.h"
+#include "sweep/draft_attributes.h"
+#include "sweep/progress.h"
+#include "text/correction.h"
 
 namespace selvage {
 namespace {
 
-// One answer to standard output as it comes; with turns each correction behind a line of its own.
-int generate_text(Session& session, OpenedModel& opened, JobOptions const& options, std::string const& prompt, std::int64_t turns) {
+// Writes the text as its tokens come; a token may end in the middle of a character.
+std::vector<Token> stream_answer(Engine& engine, Tokenizer const& tokenizer, DraftRequest const& request) {
+    bool given = false;
+    std::vector<Token> answer;
+    std::size_t shown = 0;
+    Engine::Hooks hooks;
+    hooks.next = [&]() -> std::optional<DraftRequest> {
+        if (std::exchange(given, true)) return std::nullopt;
+        return request;
+    };
+    hooks.exhausted = [&] { return given; };
+    hooks.done = [](Draft&&) {};
+    hooks.progress = [] { return true; };
+    hooks.token = [&](Token token) {
+        answer.push_back(token);
+        std::string const text = tokenizer.decode(answer);
+        if (text.size() > shown) std::fwrite(text.data() + shown, 1, text.size() - shown, stdout);
+        std::fflush(stdout);
+        shown = text.size();
+    };
+    engine.run(0, hooks);
+    std::fputs("\n", stdout);
+    return answer;
+}
+
+// One answer to standard output; with turns each correction behind a line of its own.
+int generate_text(Session& session, OpenedModel& opened, JobOptions const& options, std::string const& prompt,
+                  std::int64_t turns) {
     if (session.grid().world().size() > 1)
-        fail(ExitCode::usage, "generate --prompt runs on one rank; start it without mpirun, or use --data for many prompts");
+        fail(ExitCode::usage,
+             "generate --prompt runs on one rank; start it without mpirun, or use --data for many prompts");
     Tokenizer const& tokenizer = *opened.tokenizer;
-    if (prompt.empty()) fail(ExitCode::usage, "--prompt is empty (a model needs at least one token to start from); give some text");
+    if (prompt.empty())
+        fail(ExitCode::usage, "--prompt is empty (a model needs at least one token to start from); give some text");
     std::vector<Token> const question = tokenizer.encode(prompt);
     std::vector<Token> const marker = tokenizer.encode(options.weave.rac.marker);
     GenerateOptions generation = options.generate;
     generation.streams = 1;
     Engine engine(session.arena(), *opened.model, generation, options.data.context, tokenizer.special(),
                   static_cast<std::uint64_t>(options.run.seed));
-    std::vector<Token> context = question;
-    for (std::int32_t turn = 0; turn <= turns; ++turn) {
-        std::vector<DraftRequest> requests(1);
-        requests[0].prompt = context;
-        requests[0].turn = turn;
-        requests[0].max_new_tokens = generation.max_new_tokens;
-        requests[0].sampler = generation.sampler;
-        bool given = false;
-        std::vector<Token> answer;
-        std::string shown;
-        Engine::Hooks hooks;
-        hooks.next = [&]() -> std::optional<DraftRequest> {
-            if (given) return std::nullopt;
-            given = true;
-            return requests[0];
-        };
-        hooks.exhausted = [&] { return given; };
-        hooks.done = [](Draft&&) {};
-        hooks.progress = [] { return true; };
-        hooks.token = [&](Token token) {
-            answer.push_back(token);
-            std::string const text = tokenizer.decode(answer);
-            std::fwrite(text.data() + shown.size(), 1, text.size() - shown.size(), stdout);
-            std::fflush(stdout);
-            shown = text;
-        };
-        engine.run(0, hooks);
-        std::fputs("\n", stdout);
-        if (turn < turns) std::printf("--- correction %d\n", turn + 1);
-        context = weave::correction_prompt(question, answer, marker, tokenizer.special());
+    DraftRequest request;
+    request.prompt = question;
+    request.max_new_tokens = generation.max_new_tokens;
+    request.sampler = generation.sampler;
+    for (std::int64_t turn = 0; turn <= turns; ++turn) {
+        if (turn > 0) std::printf("--- correction %lld\n", static_cast<long long>(turn));
+        std::vector<Token> const answer = stream_answer(engine, tokenizer, request);
+        auto const next = correction_prompt(question, without_end(answer, tokenizer.special().end_of_answer), marker,
+                                            options.data.context, generation.max_new_tokens);
+        if (!next) break;
+        request.prompt = next->tokens;
+        request.max_new_tokens = next->max_new_tokens;
+        ++request.turn;
     }
     return 0;
 }
 
-int generate_file(Session& session, OpenedModel& opened, JobOptions const& options, Arguments const& arguments, std::int64_t turns) {
+std::unique_ptr<Corpus> open_prompts(Session& session, OpenedModel const& opened, DataOptions const& options,
+                                     std::string const& path) {
+    std::unique_ptr<Corpus> corpus;
+    agree(session.grid().world(), [&] {
+        corpus = std::make_unique<Corpus>(session.io(), std::vector<std::string>{path}, options.context,
+                                          options.too_long, opened.config.vocabulary);
+    });
+    return corpus;
+}
+
+// Drafts of every example and sample, each with its correction turns.
+DistributedDrafts answer_all(Session& session, OpenedModel& opened, JobOptions const& options, Corpus const& corpus,
+                             std::int64_t turns) {
+    Tokenizer const& tokenizer = *opened.tokenizer;
+    std::vector<Token> const marker = turns > 0 ? tokenizer.encode(options.weave.rac.marker) : std::vector<Token>{};
+    std::map<std::int64_t, std::int64_t> place;  // of an example in the corpus, by its row
+    for (std::int64_t i = 0; i < corpus.size(); ++i) place[corpus.index(i)] = i;
+    GenerateOptions const& generation = options.generate;
+    DistributedWork work;
+    work.items = corpus.size() * generation.samples;
+    work.request = [&](std::int64_t item) {
+        Example const example = corpus.example(item / generation.samples);
+        DraftRequest request;
+        request.example = example.index;
+        request.sample = static_cast<std::int32_t>(item % generation.samples);
+        request.prompt = example.prompt;
+        request.max_new_tokens = generation.max_new_tokens;
+        request.sampler = generation.sampler;
+        return request;
+    };
+    work.follow_up = [&](Draft const& draft) -> std::optional<DraftRequest> {
+        if (draft.turn >= turns) return std::nullopt;
+        Example const example = corpus.example(place.at(draft.example));
+        auto next = correction_prompt(example.prompt, without_end(draft.tokens, tokenizer.special().end_of_answer),
+                                      marker, options.data.context, generation.max_new_tokens);
+        if (!next) return std::nullopt;
+        DraftRequest request;
+        request.example = draft.example;
+        request.sample = draft.sample;
+        request.turn = draft.turn + 1;
+        request.prompt = std::move(next->tokens);
+        request.max_new_tokens = next->max_new_tokens;
+        request.sampler = generation.sampler;
+        return request;
+    };
+    Progress progress("generation", work.items * (turns + 1), "drafts", session.is_root());
+    work.progress = [&](std::int64_t done) {
+        progress.update(static_cast<double>(done * session.grid().data().size()));
+        return true;
+    };
+    Engine engine(session.arena(), *opened.model, generation, options.data.context, tokenizer.special(),
+                  static_cast<std::uint64_t>(options.run.seed));
+    return run_distributed(engine, session.grid().data(), 0, generation.streams, work);
+}
+
+int generate_file(Session& session, OpenedModel& opened, JobOptions const& options, Arguments const& arguments,
+                  std::int64_t turns) {
     std::string const output = arguments.required("output");
-    Corpus const corpus = [&] {
-        std::unique_ptr<Corpus> opened_corpus;
-        agree(session.grid().world(), [&] {
-            opened_corpus = std::make_unique<Corpus>(session.io(), std::vector<std::string>{arguments.value("data", "")}, options.data.context,
-                                                     options.data.too_long, opened.config.vocabulary);
-        });
-        return std::move(*opened_corpus);
-    }();
-    DraftSweepResult result = draft_sweep(session.arena(), session.grid(), *opened.model, corpus, *opened.tokenizer, options, turns);
+    auto const corpus = open_prompts(session, opened, options.data, arguments.value("data", ""));
+    Timer const timer;
+    DistributedDrafts const mine = answer_all(session, opened, options, *corpus, turns);
+    auto const drafts = gather_drafts(session.grid().data(), mine.drafts);
+    std::int64_t tokens = 0;
+    for (Draft const& draft : drafts) tokens += static_cast<std::int64_t>(draft.tokens.size());
     agree(session.grid().world(), [&] {
         if (!session.is_root()) return;
         io::DraftsFile file;
-        file.drafts = std::move(result.drafts);
-        file.attributes.text["kind"] = "free";
+        file.drafts = drafts;
         file.attributes.text["model"] = arguments.positional()[0];
-        file.attributes.integers["policy_step"] = opened.info.state.step;
-        file.attributes.text["policy_digest"] = opened.model->parameters().digest().hex();
-        file.attributes.integers["seed"] = options.run.seed;
-        file.attributes.numbers["temperature"] = options.generate.sampler.temperature;
-        file.attributes.numbers["top_p"] = options.generate.sampler.top_p;
-        file.attributes.integers["top_k"] = options.generate.sampler.top_k;
+        describe_drafts(file.attributes, "free", opened.info.state.step, opened.model->parameters(),
+                        options.generate.sampler, options.run.seed);
         io::write_drafts(session.io(), output, file);
     });
-    log::info("{} tokens in {} drafts, {:.0f} tokens/s", result.tokens, result.count, static_cast<double>(result.tokens) / result.seconds);
+    log::info("{} tokens in {} drafts, {:.0f} tokens/s", tokens, drafts.size(),
+              static_cast<double>(tokens) / timer.seconds());
     return 0;
+}
+
+std::int64_t parse_turns(std::string const& text) {
+    std::int64_t turns = -1;
+    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), turns);
+    if (error != std::errc{} || end != text.data() + text.size() || turns < 0 || turns > 200)
+        fail(ExitCode::usage, "--turns is '{}'; give a number from 0 to 200", text);
+    return turns;
 }
 
 int generate(MpiSession& mpi, Arguments const& arguments) {
     bool const text = arguments.flag("prompt");
-    if (text == arguments.flag("data")) fail(ExitCode::usage, "generate needs --prompt \"...\" or --data FILE.h5 (one of them)");
-    std::int64_t const turns = parse_count(arguments.value("turns", "0"), "--turns", 200);
+    if (text == arguments.flag("data"))
+        fail(ExitCode::usage,
+             "generate needs --prompt TEXT or --data FILE.h5, one of them; see selvage generate --help");
+    std::int64_t const turns = parse_turns(arguments.value("turns", "0"));
     LoadedDeck const deck = deck_of_overrides(arguments.all("set"));
     Session session(mpi, deck.options);
     OpenedModel opened = open_model(session, arguments.positional()[0]);
@@ -104,7 +178,11 @@ int generate(MpiSession& mpi, Arguments const& arguments) {
 }  // namespace
 
 Command generate_command() {
-    return {{"generate", "MODEL.h5", 1, 1, "answers: to standard output for one prompt, to a drafts file for many (parallel)",
+    return {{"generate",
+             "MODEL.h5",
+             1,
+             1,
+             "answers: to standard output for one prompt, to a drafts file for many (parallel)",
              {{"prompt", "TEXT", "one prompt; its answer goes to standard output as it comes"},
               {"data", "FILE.h5", "data file whose prompts are answered"},
               {"output", "FILE.h5", "drafts to write, with --data"},

@@ -15,16 +15,19 @@ int prepare(MpiSession& mpi, Arguments const& arguments) {
     std::string const output = arguments.required("output");
     auto const tokenizer = open_tokenizer(arguments.required("tokenizer"));
     auto const io = open_io(mpi);
-    agree(*mpi.world(), [&] {
-        if (mpi.world_rank() != 0) return;
+    auto const world = mpi.world();
+    agree(*world, [&] {
+        if (world->rank() != 0) return;
         io::DataFile const file = prepare_data(input, *tokenizer);
         io::write_data(*io, output, file);
         std::int64_t longest = 0;
-        for (std::size_t i = 0; i + 1 < file.offsets.size(); ++i) longest = std::max(longest, file.offsets[i + 1] - file.offsets[i]);
-        std::printf("%s: %lld pairs, %zu tokens (%.1f a pair, longest %lld), tokenizer %s with %d pieces\n", output.c_str(),
-                    static_cast<long long>(file.pairs()), file.tokens.size(),
-                    static_cast<double>(file.tokens.size()) / static_cast<double>(std::max<std::int64_t>(file.pairs(), 1)),
-                    static_cast<long long>(longest), file.tokenizer.kind.c_str(), tokenizer->size());
+        for (std::size_t i = 0; i + 1 < file.offsets.size(); ++i)
+            longest = std::max(longest, file.offsets[i + 1] - file.offsets[i]);
+        std::printf(
+            "%s: %lld pairs, %zu tokens (%.1f a pair, longest %lld), tokenizer %s with %d pieces\n", output.c_str(),
+            static_cast<long long>(file.pairs()), file.tokens.size(),
+            static_cast<double>(file.tokens.size()) / static_cast<double>(std::max<std::int64_t>(file.pairs(), 1)),
+            static_cast<long long>(longest), file.tokenizer.kind.c_str(), tokenizer->size());
     });
     return 0;
 }
@@ -32,7 +35,11 @@ int prepare(MpiSession& mpi, Arguments const& arguments) {
 }  // namespace
 
 Command prepare_command() {
-    return {{"prepare", "", 0, 0, "text pairs (JSONL lines {\"prompt\": ..., \"response\": ...}) to tokens",
+    return {{"prepare",
+             "",
+             0,
+             0,
+             "text pairs (JSONL lines {\"prompt\": ..., \"response\": ...}) to tokens",
              {{"input", "FILE.jsonl", "text pairs"},
               {"output", "FILE.h5", "data file to write"},
               {"tokenizer", "bytes/FILE.model", "the byte tokenizer, or a sentencepiece model"}}},

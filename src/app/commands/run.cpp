@@ -35,7 +35,8 @@ Start agree_on_start(Session& session, io::Path const& folder, std::string const
 }
 
 // The deck once more, with what the first start fixed (run.schedule_rounds) and what model.from says.
-LoadedDeck final_deck(Session& session, std::string const& path, std::vector<std::string> overrides, LoadedDeck const& first, Start const& start) {
+LoadedDeck final_deck(Session& session, std::string const& path, std::vector<std::string> overrides,
+                      LoadedDeck const& first, Start const& start) {
     if (first.options.job.run.schedule_rounds == 0) {
         std::int64_t schedule_rounds = first.options.job.run.rounds;
         if (start.checkpoint) {
@@ -47,7 +48,8 @@ LoadedDeck final_deck(Session& session, std::string const& path, std::vector<std
         overrides.push_back(fmt::format("run.schedule_rounds={}", schedule_rounds));
     }
     if (first.options.model_from.empty()) return load_deck(path, overrides, nullptr);
-    ModelConfig const model = parse_model_config(io::read_checkpoint_info(session.io(), first.options.model_from).model, first.options.model_from);
+    ModelConfig const model = parse_model_config(io::read_checkpoint_info(session.io(), first.options.model_from).model,
+                                                 first.options.model_from);
     return load_deck(path, overrides, &model);
 }
 
@@ -84,13 +86,17 @@ int run(MpiSession& mpi, Arguments const& arguments) {
         job.start_from = start.checkpoint;
         if (start.checkpoint) check_same_deck(start.deck, job.effective_deck, *start.checkpoint);
     });
-    bool const nothing_to_do = start.checkpoint && start.state.phase == io::Phase::finished && start.state.round > job.options.run.rounds;
+    bool const nothing_to_do =
+        start.checkpoint && start.state.phase == io::Phase::finished && start.state.round > job.options.run.rounds;
     if (nothing_to_do) {
-        log::info("the run in {} is finished ({} rounds); raise run.rounds to go on, or use another --out", folder.string(), job.options.run.rounds);
+        log::info("the run in {} is finished ({} rounds); raise run.rounds to go on, or use another --out",
+                  folder.string(), job.options.run.rounds);
         std::fputs(done_text(session, job).c_str(), stdout);
         return 0;
     }
-    if (start.checkpoint) log::info("going on from {} (step {}, round {})", start.checkpoint->string(), start.state.step, start.state.round);
+    if (start.checkpoint)
+        log::info("going on from {} (step {}, round {})", start.checkpoint->string(), start.state.step,
+                  start.state.round);
 
     std::unique_ptr<Corpora> corpora;
     agree(world, [&] {
@@ -99,7 +105,8 @@ int run(MpiSession& mpi, Arguments const& arguments) {
         validate(job.model);
     });
     check_resources(job.options, job.model, corpora->train.tokens(), session.grid(), session.arena().device());
-    log::info("selvage run: {}, {} training examples, output in {}", session.grid().description(), corpora->train.size(), folder.string());
+    log::info("selvage run: {}, {} training examples, output in {}", session.grid().description(),
+              corpora->train.size(), folder.string());
     RunEnd const end = run_job(session.arena(), session.grid(), session.io(), job, *corpora);
     world.barrier();
     return static_cast<int>(end == RunEnd::finished ? ExitCode::done : ExitCode::stopped_early);
@@ -108,11 +115,16 @@ int run(MpiSession& mpi, Arguments const& arguments) {
 }  // namespace
 
 Command run_command() {
-    return {{"run", "DECK", 1, 1, "runs the whole job: rounds of generation, weaving, training and evaluation (parallel)",
+    return {{"run",
+             "DECK",
+             1,
+             1,
+             "runs the whole job: rounds of generation, weaving, training and evaluation (parallel)",
              {set_option(),
               {"out", "DIR", "output folder, instead of run.out"},
-              {"resume", "auto/never/FILE", "auto (default): go on from the newest valid checkpoint in the output folder; never: start again; FILE: "
-                                            "start from that checkpoint"}}},
+              {"resume", "auto/never/FILE",
+               "auto (default): go on from the newest valid checkpoint in the output folder; never: start again; FILE: "
+               "start from that checkpoint"}}},
             run};
 }
 

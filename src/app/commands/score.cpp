@@ -16,7 +16,8 @@ std::vector<float> score_range(Session& session, Model& model, io::DataFile cons
     constexpr std::int64_t at_once = 64;
     std::int64_t longest = 1;
     for (std::int64_t i = pairs.begin; i < pairs.end; ++i)
-        longest = std::max(longest, data.offsets[static_cast<std::size_t>(i) + 1] - data.offsets[static_cast<std::size_t>(i)]);
+        longest = std::max(longest,
+                           data.offsets[static_cast<std::size_t>(i) + 1] - data.offsets[static_cast<std::size_t>(i)]);
     ForcedPass pass(session.arena(), model, std::max<std::int64_t>(longest, 1024), 0);
     std::vector<float> scores;
     for (std::int64_t begin = pairs.begin; begin < pairs.end; begin += at_once) {
@@ -48,7 +49,9 @@ int score(MpiSession& mpi, Arguments const& arguments) {
         data = io::read_data(session.io(), data_path);
         for (std::size_t i = 0; i < data.tokens.size(); ++i)
             if (data.tokens[i] < 0 || data.tokens[i] >= opened.config.vocabulary)
-                fail(ExitCode::bad_data, "{}: token {} has id {}, but {} has a vocabulary of {}; prepare the data with the model's tokenizer",
+                fail(ExitCode::bad_data,
+                     "{}: token {} has id {}, but {} has a vocabulary of {}; prepare the data with the model's "
+                     "tokenizer",
                      data_path, i, data.tokens[i], model_path, opened.config.vocabulary);
     });
     if (!(data.tokenizer == opened.info.tokenizer))
@@ -77,7 +80,11 @@ int score(MpiSession& mpi, Arguments const& arguments) {
 }  // namespace
 
 Command score_command() {
-    return {{"score", "MODEL.h5", 1, 1, "log-probability of every token of the data under teacher forcing (parallel)",
+    return {{"score",
+             "MODEL.h5",
+             1,
+             1,
+             "log-probability of every token of the data under teacher forcing (parallel)",
              {{"data", "FILE.h5", "data file"}, {"output", "FILE.h5", "scores to write"}, set_option()}},
             score};
 }

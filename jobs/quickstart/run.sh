@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# From nothing to a finished run on real text: packages, build, data (Debian's package descriptions), and the main job on
+# two ranks into out/quickstart. Run it again and it goes on from where it was, or says that it is done.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source jobs/setup.sh
+selvage_install
+selvage_build cpu selvage
+
+selvage=build/cpu/selvage
+data=inputs/quickstart/data
+out=out/quickstart
+
+if [ ! -f "$data/heldout.h5" ]; then
+  /usr/bin/env python3 inputs/debian/make.py "$data" --limit 12000 --max-prompt 400
+  for part in train validation heldout; do
+    "$selvage" prepare --input "$data/$part.jsonl" --output "$data/$part.h5" --tokenizer "$data/tokenizer.model"
+  done
+fi
+
+# mpirun would kill the ranks on TERM or INT; USR1 asks them to stop with everything saved (exit code 75).
+mpirun -n 2 "$selvage" run inputs/quickstart/quickstart.toml --out "$out" "$@" &
+job=$!
+trap 'kill -USR1 $job' TERM INT
+code=0
+wait $job || code=$?
+while kill -0 $job 2>/dev/null; do
+  code=0
+  wait $job || code=$?
+done
+
+if [ $code -eq 0 ]; then
+  cat <<TEXT
+
+Files in $out:
+  run.h5        losses, evaluations with intervals, times (h5py reads it, also while a job runs)
+  drafts/       what the model generated in each round, with log-probabilities
+  woven/        what it was trained on: every token's origin, and which step used it
+  checkpoints/  the newest states; try
+    $selvage generate $(ls -t $out/checkpoints/*.h5 | head -1) --prompt "A small tool that prints the time." --turns 1
+    $selvage info $out/run.h5
+TEXT
+elif [ $code -eq 75 ]; then
+  echo "Stopped early with everything saved: run the same command again to go on."
+fi
+exit $code

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate/evaluator.h"
+
+#include <cstdio>
+
+#include "app/commands/commands.h"
+#include "app/session.h"
+#include "base/log.h"
+#include "base/timer.h"
+#include "model/model.h"
+#include "sweep/progress.h"
+
+namespace selvage {
+namespace {
+
+void print_metrics(io::EvaluationRow const& row) {
+    std::printf("%-28s %10s %10s %10s\n", "metric", "value", "low", "high");
+    for (auto const& [name, metric] : row.metrics)
+        std::printf("%-28s %10.5f %10.5f %10.5f\n", name.c_str(), metric.value, metric.low, metric.high);
+}
+
+int evaluate_file(MpiSession& mpi, Arguments const& arguments) {
+    std::string const model_path = arguments.positional()[0];
+    LoadedDeck const deck = load_deck(arguments.positional()[1], arguments.all("set"), nullptr);
+    JobOptions const& options = deck.options.job;
+    Session session(mpi, deck.options);
+    OpenedModel opened = open_model(session, model_path);
+    std::unique_ptr<Corpus> heldout;
+    agree(session.grid().world(), [&] {
+        heldout = std::make_unique<Corpus>(session.io(), options.data.heldout, options.data.context,
+                                           options.data.too_long, opened.config.vocabulary);
+    });
+    if (!(heldout->tokenizer() == opened.info.tokenizer))
+        log::warning("data.heldout was prepared with another tokenizer than the model's");
+    Progress progress("evaluation", 100, "%", session.is_root());
+    Timer const timer;
+    auto const result = evaluate(session.arena(), session.grid(), *opened.model, *heldout, *opened.tokenizer,
+                                 opened.tokenizer->encode(options.weave.rac.marker), options.evaluate, options.generate,
+                                 options.data.context, static_cast<std::uint64_t>(options.run.seed),
+                                 opened.info.state.step, opened.info.state.round, [&](double done) {
+                                     progress.update(100 * done);
+                                     return true;
+                                 });
+    log::info("{} examples ({} skipped) in {}", result.examples, result.skipped, format_duration(timer.seconds()));
+    if (session.is_root()) print_metrics(result.row);
+    return 0;
+}
+
+}  // namespace
+
+Command evaluate_command() {
+    return {{"evaluate",
+             "MODEL.h5 DECK",
+             2,
+             2,
+             "one evaluation sweep on the deck's held-out data, as a table with 95% intervals (parallel)",
+             {set_option()}},
+            evaluate_file};
+}
+
+}  // namespace selvage

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "generate/distributed.h"
+
+#include <algorithm>
+#include <deque>
+#include <tuple>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/timer.h"
+#include "generate/work_queue.h"
+
+namespace selvage {
+
+DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64_t round, std::int64_t streams,
+                                  DistributedWork const& work) {
+    DistributedDrafts result;
+    Timer const timer;
+    WorkQueue queue(axis, work.items, streams);
+    std::deque<DraftRequest> followers;
+    std::int64_t under_way = 0;
+    Engine::Hooks hooks;
+    hooks.next = [&]() -> std::optional<DraftRequest> {
+        std::optional<DraftRequest> request;
+        if (!followers.empty()) {
+            request = std::move(followers.front());
+            followers.pop_front();
+        } else if (auto const item = queue.next()) {
+            request = work.request(*item);
+        }
+        if (request) ++under_way;
+        return request;
+    };
+    hooks.exhausted = [&] { return followers.empty() && queue.exhausted() && (!work.follow_up || under_way == 0); };
+    hooks.done = [&](Draft&& draft) {
+        --under_way;
+        if (work.follow_up)
+            if (auto next = work.follow_up(draft)) followers.push_back(std::move(*next));
+        result.drafts.push_back(std::move(draft));
+    };
+    hooks.progress = [&] {
+        queue.progress();
+        return !work.progress || work.progress(static_cast<std::int64_t>(result.drafts.size()));
+    };
+    engine.run(round, hooks);
+    result.busy_seconds = timer.seconds();
+    queue.finish();
+    return result;
+}
+
+std::vector<Draft> gather_drafts(Communicator& axis, std::vector<Draft> const& mine) {
+    ByteWriter writer;
+    for (Draft const& draft : mine) {
+        writer.put(draft.example);
+        writer.put(draft.sample);
+        writer.put(draft.turn);
+        writer.put(draft.finish);
+        writer.put(draft.tokens);
+        writer.put(draft.logprob);
+        writer.put(draft.sampled_logprob);
+    }
+    std::vector<Draft> all;
+    for (auto const& part : gather_bytes(axis, writer.bytes(), 0)) {
+        ByteReader reader(part);
+        while (!reader.at_end()) {
+            Draft& draft = all.emplace_back();
+            reader.get(draft.example);
+            reader.get(draft.sample);
+            reader.get(draft.turn);
+            reader.get(draft.finish);
+            reader.get(draft.tokens);
+            reader.get(draft.logprob);
+            reader.get(draft.sampled_logprob);
+        }
+    }
+    std::sort(all.begin(), all.end(), [](Draft const& a, Draft const& b) {
+        return std::tie(a.example, a.sample, a.turn) < std::tie(b.example, b.sample, b.turn);
+    });
+    return all;
+}
+
+}  // namespace selvage

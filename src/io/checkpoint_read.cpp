@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <set>
+
+#include "io/contents.h"
+#include "io/file_reader.h"
+#include "io/tokenizer_group.h"
+
+namespace selvage::io {
+namespace {
+
+constexpr std::int64_t piece_bytes = std::int64_t{64} << 20;
+
+std::string dataset_name(std::string_view group, Parameter const& parameter) {
+    return fmt::format("{}/{}", group, parameter.spec.name);
+}
+
+void check_model(FileReader const& file, ParameterSet const& parameters, std::string_view group) {
+    std::string const path = file.path().string();
+    auto const names = file.names_in(std::string(group));
+    std::set<std::string> left(names.begin(), names.end());
+    for (Parameter const& parameter : parameters.parameters()) {
+        if (left.erase(parameter.spec.name) == 0)
+            fail(ExitCode::bad_data, "{} has no {}/{}; it is of another model", path, group, parameter.spec.name);
+        auto const dims = file.dims_of(dataset_name(group, parameter), Element::f32, parameter.spec.shape.rank());
+        for (std::size_t i = 0; i < dims.size(); ++i)
+            if (dims[i] != parameter.spec.shape[static_cast<int>(i)])
+                fail(ExitCode::bad_data,
+                     "{}: {}/{} has dim {} of {} where the model has shape {}; it is of another model", path, group,
+                     parameter.spec.name, i, dims[i], parameter.spec.shape.text());
+    }
+    if (!left.empty())
+        fail(ExitCode::bad_data, "{} has {}/{}, which the model has not; it is of another model", path, group,
+             *left.begin());
+}
+
+std::vector<std::int64_t> dims_of(Parameter const& parameter) {
+    std::vector<std::int64_t> dims;
+    for (int i = 0; i < parameter.spec.shape.rank(); ++i) dims.push_back(parameter.spec.shape[i]);
+    return dims;
+}
+
+std::int64_t rows_of(Parameter const& parameter) {
+    return parameter.spec.shape.rank() > 0 ? parameter.spec.shape[0] : 1;
+}
+
+// Readers (one per node) take turns at pieces and give them to all.
+void read_parameters(Communicator& all, FileReader const* file, std::vector<int> const& readers,
+                     ParameterSet& parameters) {
+    std::size_t turn = 0;
+    for (Parameter const& parameter : parameters.parameters()) {
+        std::int64_t const rows = rows_of(parameter);
+        if (parameter.spec.shape.elements() == 0) continue;
+        std::int64_t const row_elements = parameter.spec.shape.elements() / rows;
+        std::int64_t const step = std::max<std::int64_t>(1, piece_bytes / (4 * row_elements));
+        float* const values = parameters.value(parameter.spec.name).as<float>();
+        for (std::int64_t begin = 0; begin < rows; begin += step) {
+            Range const piece{begin, std::min(rows, begin + step)};
+            std::span<float> const into(values + begin * row_elements,
+                                        static_cast<std::size_t>(piece.size() * row_elements));
+            int const reader = readers[turn++ % readers.size()];
+            agree(all, [&] {
+                if (all.rank() == reader)
+                    file->read(dataset_name(parameters_group, parameter), Element::f32, dims_of(parameter), piece,
+                               into.data());
+            });
+            all.broadcast(std::as_writable_bytes(into), reader);
+        }
+    }
+}
+
+// This rank's part of one moment, each rank for itself.
+void read_moment(FileReader const& file, ParameterSet const& parameters, std::string_view group, Range shard,
+                 std::span<float> out) {
+    std::fill(out.begin(), out.end(), 0.0F);
+    std::vector<float> rows;
+    for (Parameter const& parameter : parameters.parameters()) {
+        std::int64_t const elements = parameter.spec.shape.elements();
+        Range const part = shard.intersect({parameter.offset, parameter.offset + elements});
+        if (part.size() == 0) continue;
+        std::int64_t const row_elements = elements / rows_of(parameter);
+        std::int64_t const step = std::max<std::int64_t>(1, piece_bytes / (4 * row_elements));
+        Range const needed{(part.begin - parameter.offset) / row_elements,
+                           (part.end - parameter.offset + row_elements - 1) / row_elements};
+        for (std::int64_t begin = needed.begin; begin < needed.end; begin += step) {
+            Range const piece{begin, std::min(needed.end, begin + step)};
+            rows.resize(static_cast<std::size_t>(piece.size() * row_elements));
+            file.read(dataset_name(group, parameter), Element::f32, dims_of(parameter), piece, rows.data());
+            std::int64_t const first = parameter.offset + piece.begin * row_elements;
+            Range const taken = part.intersect({first, first + piece.size() * row_elements});
+            std::copy_n(rows.data() + (taken.begin - first), taken.size(), out.data() + (taken.begin - shard.begin));
+        }
+    }
+}
+
+std::vector<int> choose_readers(Communicator& all) {
+    std::uint8_t const flag = all.split_by_node()->rank() == 0;
+    std::vector<std::uint8_t> flags(static_cast<std::size_t>(all.size()));
+    all.all_gather(std::as_bytes(std::span(&flag, 1)), std::as_writable_bytes(std::span(flags)));
+    std::vector<int> readers;
+    for (int r = 0; r < all.size(); ++r)
+        if (flags[static_cast<std::size_t>(r)] != 0) readers.push_back(r);
+    return readers;
+}
+
+void read_all(Communicator& all, Path const& path, ParameterSet& parameters, OptimizerShard const* shard) {
+    Checksums const checksums = verify_checksums(path, &all);
+    std::vector<int> const readers = choose_readers(all);
+    std::unique_ptr<FileReader> file;
+    agree(all, [&] {
+        bool const reads = std::find(readers.begin(), readers.end(), all.rank()) != readers.end();
+        if (!reads && shard == nullptr) return;
+        file = std::make_unique<FileReader>(path, checksums);
+        if (file->format() != "selvage-model" || shard != nullptr) file->expect("selvage-checkpoint");
+        check_model(*file, parameters, parameters_group);
+        if (shard == nullptr) return;
+        check_model(*file, parameters, first_moment_group);
+        check_model(*file, parameters, second_moment_group);
+    });
+    read_parameters(all, file.get(), readers, parameters);
+    if (shard == nullptr) return;
+    agree(all, [&] {
+        read_moment(*file, parameters, first_moment_group, shard->shard, shard->first_moment);
+        read_moment(*file, parameters, second_moment_group, shard->shard, shard->second_moment);
+    });
+}
+
+RunState load_state(FileReader const& file) {
+    RunState state;
+    state.step = file.scalar("/state/step");
+    state.round = file.scalar("/state/round");
+    std::int64_t const sweep = file.scalar("/state/sweep");
+    if (sweep < 0 || sweep > static_cast<std::int64_t>(Phase::finished))
+        file.fail_at("/state/sweep", std::to_string(sweep));
+    state.phase = static_cast<Phase>(sweep);
+    state.cursor = file.scalar("/state/cursor");
+    state.step_in_round = file.scalar("/state/step_in_round");
+    std::string const prefix = "rows_";
+    for (std::string const& name : file.names_in("/state"))
+        if (name.starts_with(prefix)) state.table_rows[name.substr(prefix.size())] = file.scalar("/state/" + name);
+    return state;
+}
+
+}  // namespace
+
+CheckpointInfo load_info(FileReader const& file) {
+    if (file.format() != "selvage-model") file.expect("selvage-checkpoint");
+    CheckpointInfo info;
+    info.deck = file.deck();
+    auto const model = file.text_attribute("/", "model");
+    if (!model) file.fail_at("/", "without the attribute model");
+    info.model = *model;
+    info.tokenizer = read_tokenizer(file);
+    if (file.format() == "selvage-checkpoint") info.state = load_state(file);
+    return info;
+}
+
+CheckpointInfo read_checkpoint_info(IoThread& io, Path const& path) {
+    return io.call([&] { return load_info(FileReader(path)); });
+}
+
+void read_checkpoint(IoThread& io, Path const& path, ParameterSet& parameters, OptimizerShard const* shard) {
+    io.call([&] { read_all(io.communicator(), path, parameters, shard); });
+}
+
+}  // namespace selvage::io

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing checkpoints and models: few ranks open the file, all ranks bring them the pieces of the optimizer's shards,
+// parameter by parameter, so that no rank holds more than a few pieces beside its own shard.
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "io/file_writer.h"
+#include "io/tokenizer_group.h"
+
+namespace selvage::io {
+namespace {
+
+// Bytes of a parameter that a writer holds at a time.
+constexpr std::int64_t piece_bytes = std::int64_t{64} << 20;
+
+struct Writers {
+    std::unique_ptr<Communicator> group;  // nullptr on ranks that do not write
+    std::vector<int> ranks;               // of all writers, in the group's order
+};
+
+Writers choose_writers(Communicator& all, std::int64_t writers) {
+    bool mine = false;
+    if (writers <= 0) {
+        mine = all.split_by_node()->rank() == 0;
+    } else {
+        std::int64_t const count = std::min<std::int64_t>(writers, all.size());
+        for (std::int64_t i = 0; i < count; ++i) mine = mine || i * all.size() / count == all.rank();
+    }
+    Writers out{all.split(mine ? 0 : -1, all.rank()), {}};
+    std::uint8_t const flag = mine;
+    std::vector<std::uint8_t> flags(static_cast<std::size_t>(all.size()));
+    all.all_gather(std::as_bytes(std::span(&flag, 1)), std::as_writable_bytes(std::span(flags)));
+    for (int r = 0; r < all.size(); ++r)
+        if (flags[static_cast<std::size_t>(r)] != 0) out.ranks.push_back(r);
+    return out;
+}
+
+// A parameter as rows of its first dim, and who writes which of them when.
+class RowPlan {
+  public:
+    RowPlan(Parameter const& parameter, std::size_t writers) : offset_(parameter.offset), writers_(writers) {
+        for (int i = 0; i < parameter.spec.shape.rank(); ++i) dims_.push_back(parameter.spec.shape[i]);
+        rows_ = dims_.empty() ? 1 : dims_[0];
+        row_elements_ = rows_ > 0 ? parameter.spec.shape.elements() / rows_ : 0;
+        // Whole chunks, so that no chunk has two writers.
+        std::int64_t const chunk_rows = dims_.empty() ? 1 : chunk_shape(dims_, sizeof(float))[0];
+        BlockSplit const split(rows_, chunk_rows, static_cast<std::int64_t>(writers));
+        std::int64_t most = 0;
+        for (std::size_t w = 0; w < writers; ++w) {
+            shares_.push_back(split.part(static_cast<std::int64_t>(w)));
+            most = std::max(most, shares_.back().size());
+        }
+        std::int64_t const row_bytes = std::max<std::int64_t>(1, row_elements_ * 4);
+        step_ = std::max<std::int64_t>(1, piece_bytes / row_bytes / chunk_rows) * chunk_rows;
+        steps_ = (most + step_ - 1) / step_;
+    }
+
+    Dims const& dims() const { return dims_; }
+    std::int64_t steps() const { return steps_; }
+    std::size_t writers() const { return writers_; }
+    Range rows(std::size_t writer, std::int64_t step) const {
+        Range const share = shares_[writer];
+        return share.intersect({share.begin + step * step_, share.begin + (step + 1) * step_});
+    }
+    // The same in elements of the flat vector.
+    Range flat(std::size_t writer, std::int64_t step) const {
+        Range const r = rows(writer, step);
+        return {offset_ + r.begin * row_elements_, offset_ + r.end * row_elements_};
+    }
+
+  private:
+    std::int64_t offset_;
+    std::size_t writers_;
+    Dims dims_;
+    std::int64_t rows_ = 0, row_elements_ = 0, step_ = 1, steps_ = 0;
+    std::vector<Range> shares_;
+};
+
+// Which rank owns which elements of the moments; they must make up the flat vector.
+std::vector<Range> gather_shards(Communicator& all, Range shard, std::int64_t flat_size) {
+    std::vector<Range> shards(static_cast<std::size_t>(all.size()));
+    all.all_gather(std::as_bytes(std::span(&shard, 1)), std::as_writable_bytes(std::span(shards)));
+    std::vector<Range> sorted = shards;
+    std::erase_if(sorted, [](Range r) { return r.size() == 0; });
+    std::sort(sorted.begin(), sorted.end(), [](Range a, Range b) { return a.begin < b.begin; });
+    std::int64_t at = 0;
+    for (Range const r : sorted) {
+        SELVAGE_CHECK(r.begin == at, "shards of the optimizer leave {} to {} open or twice", at, r.begin);
+        at = r.end;
+    }
+    SELVAGE_CHECK(at == flat_size, "shards of the optimizer end at {} of {}", at, flat_size);
+    return shards;
+}
+
+// Brings the elements `wanted[w]` of the sharded vector to writer w. Returns those of this rank, if it writes.
+class Regrouping {
+  public:
+    Regrouping(Communicator& all, std::vector<int> const& writers, std::vector<Range> shards)
+        : all_(all), writers_(writers), shards_(std::move(shards)) {}
+
+    std::vector<float> bring(std::span<float const> mine, std::vector<Range> const& wanted) {
+        auto const ranks = static_cast<std::size_t>(all_.size());
+        auto const me = static_cast<std::size_t>(all_.rank());
+        std::vector<std::size_t> send_counts(ranks), recv_counts(ranks);
+        std::vector<float> send;
+        Range here{};
+        for (std::size_t w = 0; w < writers_.size(); ++w) {
+            auto const writer = static_cast<std::size_t>(writers_[w]);
+            if (writer == me) here = wanted[w];
+            Range const part = shards_[me].intersect(wanted[w]);
+            if (part.size() == 0) continue;
+            auto const from = mine.subspan(static_cast<std::size_t>(part.begin - shards_[me].begin),
+                                           static_cast<std::size_t>(part.size()));
+            send.insert(send.end(), from.begin(), from.end());
+            send_counts[writer] = from.size_bytes();
+        }
+        for (std::size_t r = 0; r < ranks; ++r)
+            recv_counts[r] = static_cast<std::size_t>(shards_[r].intersect(here).size()) * sizeof(float);
+        std::vector<float> received(static_cast<std::size_t>(here.size()));
+        all_.all_to_all_v(std::as_bytes(std::span(send)), send_counts, std::as_writable_bytes(std::span(received)),
+                          recv_counts);
+        return in_order(received, here);
+    }
+
+  private:
+    // What came is in rank order; shards may lie otherwise.
+    std::vector<float> in_order(std::vector<float> const& received, Range here) const {
+        std::vector<float> out(received.size());
+        std::size_t at = 0;
+        for (Range const shard : shards_) {
+            Range const part = shard.intersect(here);
+            if (part.size() == 0) continue;
+            std::copy_n(received.data() + at, part.size(), out.data() + (part.begin - here.begin));
+            at += static_cast<std::size_t>(part.size());
+        }
+        return out;
+    }
+
+    Communicator& all_;
+    std::vector<int> const& writers_;
+    std::vector<Range> shards_;
+};
+
+void write_state(FileWriter& file, RunState const& state) {
+    file.group("/state");
+    auto const scalar = [&](std::string const& name, std::int64_t value) {
+        file.array(name, Element::i64, column_of(file.format(), name).notes, {}, &value);
+    };
+    scalar("/state/step", state.step);
+    scalar("/state/round", state.round);
+    scalar("/state/sweep", static_cast<std::int64_t>(state.phase));
+    scalar("/state/cursor", state.cursor);
+    scalar("/state/step_in_round", state.step_in_round);
+    for (auto const& [table, rows] : state.table_rows)
+        file.array("/state/rows_" + table, Element::i64, {"rows of table " + table + " of run.h5 at this moment", "1"},
+                   {}, &rows);
+}
+
+// One dataset per parameter in `group`. `values(plan, step)` gives this rank's rows of a step; called on every rank.
+template <class Values>
+void write_group(Communicator& all, Writers const& writers, FileWriter* file, ParameterSet const& parameters,
+                 std::string_view group, std::string const& description, Values&& values) {
+    for (Parameter const& parameter : parameters.parameters()) {
+        RowPlan const plan(parameter, writers.ranks.size());
+        std::string const name = fmt::format("{}/{}", group, parameter.spec.name);
+        Handle dataset;
+        agree(all, [&] {
+            if (file != nullptr) dataset = file->create_floats(name, {description, "1"}, plan.dims());
+        });
+        for (std::int64_t step = 0; step < plan.steps(); ++step) {
+            auto const rows = values(plan, step);
+            agree(all, [&] {
+                if (file == nullptr) return;
+                auto const me = static_cast<std::size_t>(writers.group->rank());
+                file->write_rows(dataset, name, plan.dims(), plan.rows(me, step), rows.data());
+            });
+        }
+    }
+}
+
+std::int64_t content_bytes(CheckpointInfo const& info, ParameterSet const& parameters, bool with_moments) {
+    return parameters.element_count() * 4 * (with_moments ? 3 : 1) + tokenizer_bytes(info.tokenizer) +
+           static_cast<std::int64_t>(info.deck.size() + info.model.size());
+}
+
+void write_moments(Communicator& all, Writers const& writers, FileWriter* file, ParameterSet const& parameters,
+                   OptimizerShard const& shard) {
+    Regrouping regrouping(all, writers.ranks, gather_shards(all, shard.shard, parameters.flat_size()));
+    auto const bring = [&](std::span<float const> mine) {
+        return [&, mine](RowPlan const& plan, std::int64_t step) {
+            std::vector<Range> wanted;
+            for (std::size_t w = 0; w < plan.writers(); ++w) wanted.push_back(plan.flat(w, step));
+            return regrouping.bring(mine, wanted);
+        };
+    };
+    write_group(all, writers, file, parameters, first_moment_group, "AdamW's running mean of the gradient",
+                bring(shard.first_moment));
+    write_group(all, writers, file, parameters, second_moment_group, "AdamW's running mean of the squared gradient",
+                bring(shard.second_moment));
+}
+
+std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters,
+                       OptimizerShard const* shard, std::int64_t writers_wanted) {
+    Writers const writers = choose_writers(all, writers_wanted);
+    std::unique_ptr<FileWriter> file;
+    std::int64_t const datasets = 16 + static_cast<std::int64_t>(parameters.parameters().size()) * (shard ? 3 : 1);
+    agree(all, [&] {
+        if (!writers.group) return;
+        file = std::make_unique<FileWriter>(
+            path, shard != nullptr ? "selvage-checkpoint" : "selvage-model",
+            FileWriter::Options{writers.group.get(),
+                                expected_file_bytes(content_bytes(info, parameters, shard != nullptr), datasets)});
+        file->root_attributes(info.deck, {{{"model", info.model}}, {}, {}});
+        write_tokenizer(*file, info.tokenizer);
+        if (shard != nullptr) {
+            write_state(*file, info.state);
+            for (std::string const group :
+                 {"/optimizer", "/optimizer/first_moment", "/optimizer/second_moment", "/optimizer/master"})
+                file->group(group);
+        }
+        file->group(std::string(parameters_group));
+    });
+    std::span<float const> const flat(parameters.values().as<float>(),
+                                      static_cast<std::size_t>(parameters.flat_size()));
+    write_group(all, writers, file.get(), parameters, parameters_group, "a parameter of the model, in its global shape",
+                [&](RowPlan const& plan, std::int64_t step) {
+                    if (!writers.group) return flat.first(0);
+                    Range const mine = plan.flat(static_cast<std::size_t>(writers.group->rank()), step);
+                    return flat.subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
+                });
+    if (shard != nullptr) write_moments(all, writers, file.get(), parameters, *shard);
+    std::int64_t bytes = 0;
+    agree(all, [&] {
+        if (!file) return;
+        // Computing in fp32, the master copy is the parameter itself.
+        if (shard != nullptr)
+            for (Parameter const& parameter : parameters.parameters())
+                file->hard_link(fmt::format("{}/{}", parameters_group, parameter.spec.name),
+                                fmt::format("{}/{}", master_group, parameter.spec.name));
+        bytes = file->commit();
+    });
+    return max_over(all, bytes);
+}
+
+}  // namespace
+
+std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info,
+                              ParameterSet const& parameters, OptimizerShard const& shard, std::int64_t writers) {
+    return io.call([&] { return write_all(io.communicator(), path, info, parameters, &shard, writers); });
+}
+
+void write_model(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters) {
+    io.call([&] { write_all(io.communicator(), path, info, parameters, nullptr, 0); });
+}
+
+}  // namespace selvage::io

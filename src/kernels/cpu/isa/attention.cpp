@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/isa/fill.h"
+#include "kernels/cpu/isa/tile.h"
+
+namespace selvage::kernels::SELVAGE_ISA {
+namespace {
+
+constexpr std::int64_t page_tokens = 64;
+constexpr std::int64_t pages_per_split = 8;
+constexpr std::int64_t max_head = 256;
+constexpr std::int64_t width = lanes * tile_vectors;
+
+// Running softmax of one split.
+template <int Rows>
+struct State {
+    float max[Rows];
+    float sum[Rows];
+    alignas(64) float value[Rows][max_head];
+};
+
+// Scores of one page, keys past a row's own position at minus infinity; then weights exp(score - max) in place, and the
+// state's maximum, sum and values rescaled to it.
+template <int Rows>
+void page_weights(AttentionTile const& t, std::int64_t page, float const* queries, float (&weight)[Rows][page_tokens],
+                  State<Rows>& state) {
+    float const* const keys = t.pages + t.page_table[page] * t.page_size;
+    for (std::int64_t first_key = 0; first_key < page_tokens; first_key += width) {
+        F16 acc[Rows][tile_vectors];
+        clear(acc);
+        chain(acc, queries, max_head, 1, keys + first_key, page_tokens, t.head_size);
+        for (int i = 0; i < Rows; ++i)
+            for (int v = 0; v < tile_vectors; ++v) {
+                std::int64_t const key = first_key + v * lanes;
+                F16 const score = acc[i][v] * set(t.scale);
+                store(weight[i] + key,
+                      first(t.position[i] + 1 - page * page_tokens - key, score, set(-__builtin_inff())));
+            }
+    }
+    for (int i = 0; i < Rows; ++i) {
+        if (t.position[i] < page * page_tokens) continue;
+        F16 largest = load(weight[i]);
+        for (std::int64_t key = lanes; key < page_tokens; key += lanes) largest = max(largest, load(weight[i] + key));
+        float const new_max = larger(state.max[i], reduce_max(largest));
+        F16 sum = set(0.0F);
+        for (std::int64_t key = 0; key < page_tokens; key += lanes) {
+            F16 const p = exp(load(weight[i] + key) - set(new_max));
+            store(weight[i] + key, p);
+            sum = sum + p;
+        }
+        F16 const shrink = exp(set(state.max[i] - new_max));
+        float shrink_lanes[lanes];
+        store(shrink_lanes, shrink);
+        state.sum[i] = __builtin_fmaf(state.sum[i], shrink_lanes[0], reduce_add(sum));
+        state.max[i] = new_max;
+        for (std::int64_t d = 0; d < t.head_size; d += lanes)
+            store(state.value[i] + d, load(state.value[i] + d) * shrink);
+    }
+}
+
+// value += weight V over the first `keys` keys of a page, from key `from`.
+template <int Rows>
+SELVAGE_INLINE void add_values(float (*value)[max_head], float const (*weight)[page_tokens], float const* values,
+                               std::int64_t head_size, std::int64_t from, std::int64_t keys) {
+    if (from >= keys) return;
+    std::int64_t d = 0;
+    for (; d + width <= head_size; d += width) {
+        F16 acc[Rows][tile_vectors];
+        for (int i = 0; i < Rows; ++i)
+            for (int v = 0; v < tile_vectors; ++v) acc[i][v] = load(value[i] + d + v * lanes);
+        chain(acc, weight[0] + from, page_tokens, 1, values + from * head_size + d, head_size, keys - from);
+        for (int i = 0; i < Rows; ++i)
+            for (int v = 0; v < tile_vectors; ++v) store(value[i] + d + v * lanes, acc[i][v]);
+    }
+    for (; d < head_size; d += lanes) {
+        F16 acc[Rows];
+        for (int i = 0; i < Rows; ++i) acc[i] = load(value[i] + d);
+        for (std::int64_t key = from; key < keys; ++key) {
+            F16 const column = load(values + key * head_size + d, head_size - d);
+            for (int i = 0; i < Rows; ++i) acc[i] = fma(set(weight[i][key]), column, acc[i]);
+        }
+        for (int i = 0; i < Rows; ++i) store(value[i] + d, acc[i]);
+    }
+}
+
+template <int Rows>
+void one_page(AttentionTile const& t, std::int64_t page, float const* queries, State<Rows>& state) {
+    alignas(64) float weight[Rows][page_tokens];
+    page_weights<Rows>(t, page, queries, weight, state);
+    // A row's chain runs over its own keys only; the rows go together as far as all of them go.
+    float const* const values = t.pages + t.page_table[page] * t.page_size + t.values_offset;
+    std::int64_t keys[Rows];
+    std::int64_t common = page_tokens;
+    for (int i = 0; i < Rows; ++i) {
+        std::int64_t const visible = t.position[i] + 1 - page * page_tokens;
+        keys[i] = visible < 0 ? 0 : (visible < page_tokens ? visible : page_tokens);
+        common = keys[i] < common ? keys[i] : common;
+    }
+    add_values<Rows>(state.value, weight, values, t.head_size, 0, common);
+    for (int i = 0; i < Rows; ++i) add_values<1>(state.value + i, weight + i, values, t.head_size, common, keys[i]);
+}
+
+// total = total and split together.
+template <int Rows>
+void merge(State<Rows>& total, State<Rows> const& split, std::int64_t head_size) {
+    for (int i = 0; i < Rows; ++i) {
+        if (split.sum[i] == 0.0F) continue;  // a row that ends before this split
+        float const new_max = larger(total.max[i], split.max[i]);
+        float const shrink_total = exp_scalar(total.max[i] - new_max);
+        float const shrink_split = exp_scalar(split.max[i] - new_max);
+        total.sum[i] = __builtin_fmaf(total.sum[i], shrink_total, split.sum[i] * shrink_split);
+        total.max[i] = new_max;
+        for (std::int64_t d = 0; d < head_size; d += lanes)
+            store(total.value[i] + d,
+                  fma(load(total.value[i] + d), set(shrink_total), load(split.value[i] + d) * set(shrink_split)));
+    }
+}
+
+template <int Rows>
+void reset(State<Rows>& state, std::int64_t head_size) {
+    for (int i = 0; i < Rows; ++i) {
+        state.max[i] = -__builtin_inff();
+        state.sum[i] = 0;
+        for (std::int64_t d = 0; d < head_size; d += lanes) store(state.value[i] + d, set(0.0F));
+    }
+}
+
+template <int Rows>
+void attention_rows(AttentionTile const& t) {
+    alignas(64) float queries[Rows][max_head];
+    std::int64_t last_position = 0;
+    for (int i = 0; i < Rows; ++i) {
+        for (std::int64_t d = 0; d < t.head_size; ++d) queries[i][d] = t.query[i][d];
+        last_position = t.position[i] > last_position ? t.position[i] : last_position;
+    }
+    State<Rows> total;
+    State<Rows> split;
+    reset(total, t.head_size);
+    std::int64_t const pages = last_position / page_tokens + 1;
+    for (std::int64_t first_page = 0; first_page < pages; first_page += pages_per_split) {
+        reset(split, t.head_size);
+        for (std::int64_t page = first_page; page < pages && page < first_page + pages_per_split; ++page)
+            one_page<Rows>(t, page, queries[0], split);
+        merge(total, split, t.head_size);
+    }
+    for (int i = 0; i < Rows; ++i) {
+        F16 const sum = set(total.sum[i]);
+        for (std::int64_t d = 0; d < t.head_size; d += lanes)
+            store(t.out[i] + d, load(total.value[i] + d) / sum, t.head_size - d);
+        if (t.log_sum_exp[i] != nullptr) *t.log_sum_exp[i] = total.max[i] + log_scalar(total.sum[i]);
+    }
+}
+
+void attention_tile(AttentionTile const& t) {
+    with_rows(t.queries, [&]<int Rows>() { attention_rows<Rows>(t); });
+}
+
+}  // namespace
+
+void fill_attention(KernelTable& table) { table.attention_tile = attention_tile; }
+
+}  // namespace selvage::kernels::SELVAGE_ISA

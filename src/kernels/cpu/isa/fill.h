@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "kernels/cpu/table.h"
+
+namespace selvage::kernels::SELVAGE_ISA {
+
+void fill_product(KernelTable& table);
+void fill_attention(KernelTable& table);
+void fill_attention_backward(KernelTable& table);
+void fill_softmax(KernelTable& table);
+void fill_norm(KernelTable& table);
+void fill_elementwise(KernelTable& table);
+
+}  // namespace selvage::kernels::SELVAGE_ISA

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// F16: a logical vector of 16 floats, by AVX-512, by AVX2 or portably, with the same bits from each: every operation is
+// IEEE's correctly rounded one, sums over lanes follow one tree, and exp and log are our own polynomials. Included by
+// the sources in isa/ only, which are compiled once per instruction set (SELVAGE_ISA names it). Everything here has
+// internal linkage, so that code for one instruction set is never merged with another's.
+#include <cstdint>
+
+#if defined(SELVAGE_SIMD_AVX512) || defined(SELVAGE_SIMD_AVX2)
+#include <immintrin.h>
+#endif
+
+#define SELVAGE_INLINE [[maybe_unused]] __attribute__((always_inline)) inline
+
+namespace selvage::kernels::SELVAGE_ISA {
+namespace {
+
+constexpr int lanes = 16;
+// The registers allow a product tile of this many rows and vectors.
+#if defined(SELVAGE_SIMD_AVX512)
+constexpr int tile_rows = 6;
+constexpr int tile_vectors = 4;
+#else
+constexpr int tile_rows = 6;
+constexpr int tile_vectors = 1;
+#endif
+
+SELVAGE_INLINE std::uint32_t bits_of(float x) { return __builtin_bit_cast(std::uint32_t, x); }
+SELVAGE_INLINE float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
+
+#if defined(SELVAGE_SIMD_AVX512)
+
+struct F16 {
+    __m512 v;
+};
+SELVAGE_INLINE __mmask16 first_lanes(std::int64_t count) {
+    return count >= lanes ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1U << count) - 1U);
+}
+SELVAGE_INLINE F16 set(float x) { return {_mm512_set1_ps(x)}; }
+SELVAGE_INLINE F16 load(float const* p) { return {_mm512_loadu_ps(p)}; }
+SELVAGE_INLINE F16 load(float const* p, std::int64_t count) { return {_mm512_maskz_loadu_ps(first_lanes(count), p)}; }
+SELVAGE_INLINE void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }
+SELVAGE_INLINE void store(float* p, F16 a, std::int64_t count) { _mm512_mask_storeu_ps(p, first_lanes(count), a.v); }
+SELVAGE_INLINE F16 operator+(F16 a, F16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+SELVAGE_INLINE F16 operator-(F16 a, F16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+SELVAGE_INLINE F16 operator*(F16 a, F16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+SELVAGE_INLINE F16 operator/(F16 a, F16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+SELVAGE_INLINE F16 fma(F16 a, F16 b, F16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+SELVAGE_INLINE F16 max(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+SELVAGE_INLINE F16 sqrt(F16 a) { return {_mm512_sqrt_ps(a.v)}; }
+// a in the first `count` lanes, b in the others.
+SELVAGE_INLINE F16 first(std::int64_t count, F16 a, F16 b) {
+    return {_mm512_mask_blend_ps(first_lanes(count < 0 ? 0 : count), b.v, a.v)};
+}
+// x < limit ? a : b in each lane.
+SELVAGE_INLINE F16 where_less(F16 x, F16 limit, F16 a, F16 b) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, limit.v, _CMP_LT_OQ), b.v, a.v)};
+}
+// a 2^n, where n = round_bits - bits(1.5 2^23) and the result is a normal number.
+SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
+    __m512i const n = _mm512_sub_epi32(_mm512_castps_si512(rounded.v), _mm512_set1_epi32(0x4b400000));
+    return {_mm512_scalef_ps(a.v, _mm512_cvtepi32_ps(n))};
+}
+using F8 = __m256;
+SELVAGE_INLINE F8 low_half(F16 a) { return _mm512_castps512_ps256(a.v); }
+SELVAGE_INLINE F8 high_half(F16 a) { return _mm512_extractf32x8_ps(a.v, 1); }
+
+#elif defined(SELVAGE_SIMD_AVX2)
+
+struct F16 {
+    __m256 low;
+    __m256 high;
+};
+alignas(64) constexpr std::int32_t mask_table[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+SELVAGE_INLINE __m256i mask_low(std::int64_t count) {
+    std::int64_t const n = count >= lanes ? lanes : count;
+    return _mm256_loadu_si256(reinterpret_cast<__m256i const*>(mask_table + lanes - n));
+}
+SELVAGE_INLINE __m256i mask_high(std::int64_t count) {
+    std::int64_t const n = count >= lanes ? lanes : count;
+    return _mm256_loadu_si256(reinterpret_cast<__m256i const*>(mask_table + lanes + 8 - n));
+}
+SELVAGE_INLINE F16 set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+SELVAGE_INLINE F16 load(float const* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+SELVAGE_INLINE F16 load(float const* p, std::int64_t count) {
+    return {_mm256_maskload_ps(p, mask_low(count)), _mm256_maskload_ps(p + 8, mask_high(count))};
+}
+SELVAGE_INLINE void store(float* p, F16 a) {
+    _mm256_storeu_ps(p, a.low);
+    _mm256_storeu_ps(p + 8, a.high);
+}
+SELVAGE_INLINE void store(float* p, F16 a, std::int64_t count) {
+    _mm256_maskstore_ps(p, mask_low(count), a.low);
+    _mm256_maskstore_ps(p + 8, mask_high(count), a.high);
+}
+SELVAGE_INLINE F16 operator+(F16 a, F16 b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
+SELVAGE_INLINE F16 operator-(F16 a, F16 b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
+SELVAGE_INLINE F16 operator*(F16 a, F16 b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
+SELVAGE_INLINE F16 operator/(F16 a, F16 b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
+SELVAGE_INLINE F16 fma(F16 a, F16 b, F16 c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+SELVAGE_INLINE F16 max(F16 a, F16 b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
+SELVAGE_INLINE F16 sqrt(F16 a) { return {_mm256_sqrt_ps(a.low), _mm256_sqrt_ps(a.high)}; }
+SELVAGE_INLINE F16 first(std::int64_t count, F16 a, F16 b) {
+    std::int64_t const n = count < 0 ? 0 : count;
+    return {_mm256_blendv_ps(b.low, a.low, _mm256_castsi256_ps(mask_low(n))),
+            _mm256_blendv_ps(b.high, a.high, _mm256_castsi256_ps(mask_high(n)))};
+}
+SELVAGE_INLINE F16 where_less(F16 x, F16 limit, F16 a, F16 b) {
+    return {_mm256_blendv_ps(b.low, a.low, _mm256_cmp_ps(x.low, limit.low, _CMP_LT_OQ)),
+            _mm256_blendv_ps(b.high, a.high, _mm256_cmp_ps(x.high, limit.high, _CMP_LT_OQ))};
+}
+// In two factors, as 2^128 and 2^-127 are no normal numbers.
+SELVAGE_INLINE __m256 scale_half(__m256 a, __m256 rounded) {
+    __m256i const n = _mm256_sub_epi32(_mm256_castps_si256(rounded), _mm256_set1_epi32(0x4b400000));
+    __m256i const n1 = _mm256_srai_epi32(n, 1);
+    __m256i const bias = _mm256_set1_epi32(127);
+    __m256i const power1 = _mm256_slli_epi32(_mm256_add_epi32(n1, bias), 23);
+    __m256i const power2 = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(n, n1), bias), 23);
+    return _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(power1)), _mm256_castsi256_ps(power2));
+}
+SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
+    return {scale_half(a.low, rounded.low), scale_half(a.high, rounded.high)};
+}
+using F8 = __m256;
+SELVAGE_INLINE F8 low_half(F16 a) { return a.low; }
+SELVAGE_INLINE F8 high_half(F16 a) { return a.high; }
+
+#else
+
+struct F16 {
+    float v[lanes];
+};
+template <class Function>
+SELVAGE_INLINE F16 each(Function function) {
+    F16 r;
+    for (int i = 0; i < lanes; ++i) r.v[i] = function(i);
+    return r;
+}
+SELVAGE_INLINE F16 set(float x) {
+    return each([&](int) { return x; });
+}
+SELVAGE_INLINE F16 load(float const* p) {
+    return each([&](int i) { return p[i]; });
+}
+SELVAGE_INLINE F16 load(float const* p, std::int64_t count) {
+    return each([&](int i) { return i < count ? p[i] : 0.0F; });
+}
+SELVAGE_INLINE void store(float* p, F16 const& a) {
+    for (int i = 0; i < lanes; ++i) p[i] = a.v[i];
+}
+SELVAGE_INLINE void store(float* p, F16 const& a, std::int64_t count) {
+    for (int i = 0; i < lanes && i < count; ++i) p[i] = a.v[i];
+}
+SELVAGE_INLINE F16 operator+(F16 const& a, F16 const& b) {
+    return each([&](int i) { return a.v[i] + b.v[i]; });
+}
+SELVAGE_INLINE F16 operator-(F16 const& a, F16 const& b) {
+    return each([&](int i) { return a.v[i] - b.v[i]; });
+}
+SELVAGE_INLINE F16 operator*(F16 const& a, F16 const& b) {
+    return each([&](int i) { return a.v[i] * b.v[i]; });
+}
+SELVAGE_INLINE F16 operator/(F16 const& a, F16 const& b) {
+    return each([&](int i) { return a.v[i] / b.v[i]; });
+}
+SELVAGE_INLINE F16 fma(F16 const& a, F16 const& b, F16 const& c) {
+    return each([&](int i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); });
+}
+SELVAGE_INLINE F16 max(F16 const& a, F16 const& b) {
+    return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+SELVAGE_INLINE F16 sqrt(F16 const& a) {
+    return each([&](int i) { return __builtin_sqrtf(a.v[i]); });
+}
+SELVAGE_INLINE F16 first(std::int64_t count, F16 const& a, F16 const& b) {
+    return each([&](int i) { return i < count ? a.v[i] : b.v[i]; });
+}
+SELVAGE_INLINE F16 where_less(F16 const& x, F16 const& limit, F16 const& a, F16 const& b) {
+    return each([&](int i) { return x.v[i] < limit.v[i] ? a.v[i] : b.v[i]; });
+}
+SELVAGE_INLINE F16 scale_by_power(F16 const& a, F16 const& rounded) {
+    return each([&](int i) {
+        std::int32_t const n = static_cast<std::int32_t>(bits_of(rounded.v[i]) - 0x4b400000U);
+        std::int32_t const n1 = n >> 1;
+        float const power1 = float_of(static_cast<std::uint32_t>(n1 + 127) << 23);
+        float const power2 = float_of(static_cast<std::uint32_t>(n - n1 + 127) << 23);
+        return a.v[i] * power1 * power2;
+    });
+}
+
+#endif
+
+// The tree over lanes: i with i + 8, then i + 4, i + 2, i + 1.
+#if defined(SELVAGE_SIMD_AVX512) || defined(SELVAGE_SIMD_AVX2)
+SELVAGE_INLINE float reduce_add(F16 a) {
+    __m256 const eight = _mm256_add_ps(low_half(a), high_half(a));
+    __m128 const four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 const two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+SELVAGE_INLINE float reduce_max(F16 a) {
+    __m256 const eight = _mm256_max_ps(low_half(a), high_half(a));
+    __m128 const four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 const two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+#else
+SELVAGE_INLINE float reduce_add(F16 a) {
+    for (int step = 8; step > 0; step /= 2)
+        for (int i = 0; i < step; ++i) a.v[i] = a.v[i] + a.v[i + step];
+    return a.v[0];
+}
+SELVAGE_INLINE float reduce_max(F16 a) {
+    for (int step = 8; step > 0; step /= 2)
+        for (int i = 0; i < step; ++i) a.v[i] = a.v[i] > a.v[i + step] ? a.v[i] : a.v[i + step];
+    return a.v[0];
+}
+#endif
+
+SELVAGE_INLINE float larger(float a, float b) { return a > b ? a : b; }
+
+// exp in about 1 ulp: x = n ln 2 + r, Taylor-like polynomial of degree 6 in r (Moshier, Cephes expf), times 2^n.
+// exp(0) = 1 exactly; exactly 0 below -87.33 (results under the smallest normal number), infinite above 88.72.
+SELVAGE_INLINE F16 exp(F16 const& x) {
+    F16 const magic = set(12582912.0F);
+    F16 const rounded = fma(x, set(1.44269504088896341F), magic);
+    F16 const n = rounded - magic;
+    F16 r = fma(n, set(-0.693359375F), x);
+    r = fma(n, set(2.12194440e-4F), r);
+    F16 p = set(1.9875691500e-4F);
+    p = fma(p, r, set(1.3981999507e-3F));
+    p = fma(p, r, set(8.3334519073e-3F));
+    p = fma(p, r, set(4.1665795894e-2F));
+    p = fma(p, r, set(1.6666665459e-1F));
+    p = fma(p, r, set(5.0000001201e-1F));
+    p = fma(p, r * r, r) + set(1.0F);
+    F16 y = scale_by_power(p, rounded);
+    y = where_less(x, set(-87.33F), set(0.0F), y);
+    return where_less(set(88.72F), x, set(__builtin_inff()), y);
+}
+
+SELVAGE_INLINE float exp_scalar(float x) {
+    float result[lanes];
+    store(result, exp(set(x)));
+    return result[0];
+}
+
+// log of a positive normal number in about 1 ulp (Moshier, Cephes logf).
+[[maybe_unused]] float log_scalar(float x) {
+    std::uint32_t const bits = bits_of(x);
+    std::int32_t exponent = static_cast<std::int32_t>(bits >> 23) - 126;
+    float m = float_of((bits & 0x007fffffU) | 0x3f000000U);  // in [0.5, 1)
+    if (m < 0.707106781186547524F) {
+        --exponent;
+        m = m + m;
+    }
+    m = m - 1.0F;
+    float const e = static_cast<float>(exponent);
+    float const z = m * m;
+    float p = 7.0376836292e-2F;
+    constexpr float coefficients[] = {-1.1514610310e-1F, 1.1676998740e-1F, -1.2420140846e-1F, 1.4249322787e-1F,
+                                      -1.6668057665e-1F, 2.0000714765e-1F, -2.4999993993e-1F, 3.3333331174e-1F};
+    for (float const c : coefficients) p = __builtin_fmaf(p, m, c);
+    float y = m * z * p;
+    y = __builtin_fmaf(e, -2.12194440e-4F, y);
+    y = __builtin_fmaf(-0.5F, z, y);
+    return __builtin_fmaf(e, 0.693359375F, m + y);
+}
+
+}  // namespace
+}  // namespace selvage::kernels::SELVAGE_ISA

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The loops that are compiled once per instruction set (isa/*.cpp): raw pointers, one thread, no allocation. Every
+// table gives the same bits. "row" functions work on rows of contiguous floats.
+#include <cstdint>
+
+namespace selvage::kernels {
+
+// One tile of a matrix product: c[i, j] = (or +=) sum over k of a(i, k) b(k, j) (+ bias[j]).
+struct ProductTile {
+    float* c = nullptr;
+    std::int64_t c_stride = 0;
+    float const* a = nullptr;  // a(i, k) = a[i * a_row + k * a_k]
+    std::int64_t a_row = 0;
+    std::int64_t a_k = 0;
+    float const* b = nullptr;  // b(k, j) = b[k * b_stride + j]; a whole panel's width must be readable
+    std::int64_t b_stride = 0;
+    float const* bias = nullptr;
+    std::int64_t rows = 0;
+    std::int64_t columns = 0;  // at most the panel's width
+    std::int64_t k = 0;
+    std::int64_t k_block = 0;
+    bool add = false;
+};
+
+// A tile of queries of one key-value head: query i is at position positions[i] of its sequence.
+struct AttentionTile {
+    static constexpr int max_queries = 6;
+    float* out[max_queries];
+    float* log_sum_exp[max_queries];  // null: not kept
+    float const* query[max_queries];
+    std::int64_t position[max_queries];
+    std::int64_t queries = 0;
+    float const* pages = nullptr;  // page p of this head: keys at pages + p * page_size, values at + values_offset
+    std::int64_t page_size = 0;
+    std::int64_t values_offset = 0;
+    std::int32_t const* page_table = nullptr;
+    std::int64_t head_size = 0;
+    float scale = 1;
+};
+
+// The backward pass of one sequence and one key-value head. Strides are between rows.
+struct AttentionBackward {
+    float* d_queries = nullptr;  // first head of the group; the others follow
+    float* d_keys = nullptr;
+    float* d_values = nullptr;
+    float const* d_out = nullptr;
+    float const* out = nullptr;
+    float const* log_sum_exp = nullptr;
+    float const* queries = nullptr;
+    float const* keys = nullptr;
+    float const* values = nullptr;
+    float* workspace = nullptr;  // of attention_backward_workspace() floats
+    std::int64_t rows = 0;
+    std::int64_t query_stride = 0;  // heads * head_size
+    std::int64_t key_stride = 0;    // kv_heads * head_size
+    std::int64_t heads = 0;         // stride of log_sum_exp
+    std::int64_t group = 0;
+    std::int64_t head_size = 0;
+    float scale = 1;
+};
+
+struct AdamWConstants {
+    float gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, first_correction, second_correction, epsilon,
+        weight_decay, learning_rate;
+};
+
+struct KernelTable {
+    char const* name = nullptr;
+    // Products
+    std::int64_t panel = 0;      // columns of a panel of packed weights
+    std::int64_t tile_rows = 0;  // rows that one pass over a panel serves
+    void (*product_tile)(ProductTile const&);
+    // panel[k, j] = b[k * k_stride + j * n_stride], j < columns; zeros up to the panel's width.
+    void (*pack_panel)(float* panel, float const* b, std::int64_t k_stride, std::int64_t n_stride, std::int64_t k,
+                       std::int64_t columns);
+    // Attention
+    void (*attention_tile)(AttentionTile const&);
+    void (*attention_backward)(AttentionBackward const&);
+    // Softmax
+    float (*row_log_sum_exp)(float const* logits, std::int64_t n);
+    float (*row_max)(float const* x, std::int64_t n);
+    void (*row_softmax_gradient)(float* logits, float log_sum_exp, std::int64_t target, float weight, std::int64_t n);
+    void (*row_fixed_point)(std::int64_t* out, float const* logits, float max, float temperature, std::int64_t n);
+    // Norms
+    float (*row_rmsnorm)(float* out, float const* in, float const* weight, float epsilon, std::int64_t n);
+    void (*row_rmsnorm_backward)(float* d_in, float const* d_out, float const* in, float const* weight, float rstd,
+                                 std::int64_t n);
+    void (*row_layernorm)(float* out, float* mean, float* rstd, float const* in, float const* weight, float const* bias,
+                          float epsilon, std::int64_t n);
+    void (*row_layernorm_backward)(float* d_in, float const* d_out, float const* in, float const* weight, float mean,
+                                   float rstd, std::int64_t n);
+    // to[j] += d_out[j] * ((in[j] - mean) * rstd)
+    void (*row_weight_gradient)(float* to, float const* d_out, float const* in, float mean, float rstd, std::int64_t n);
+    // Element by element
+    void (*gated_forward)(float* out, float const* gate, float const* up, bool gelu, std::int64_t n);
+    void (*gated_backward)(float* d_gate, float* d_up, float const* d_out, float const* gate, float const* up,
+                           bool gelu, std::int64_t n);
+    void (*gelu_forward)(float* out, float const* in, std::int64_t n);
+    void (*gelu_backward)(float* d_in, float const* d_out, float const* in, std::int64_t n);
+    void (*add)(float* to, float const* from, std::int64_t n);
+    // x1, x2 = x1 c - x2 s, x2 c + x1 s for n pairs
+    void (*rotate)(float* x1, float* x2, float const* cosine, float const* sine, float sign, std::int64_t n);
+    void (*adamw)(float* values, float* first, float* second, float const* gradient, AdamWConstants const& c,
+                  std::int64_t n);
+    double (*sum_of_squares)(float const* x, std::int64_t n);
+    void (*row_exp)(float* out, float const* in, std::int64_t n);
+    void (*row_log)(float* out, float const* in, std::int64_t n);
+};
+
+// Floats of workspace that attention_backward needs: seven blocks of 64 rows and two of scores.
+constexpr std::int64_t attention_backward_workspace(std::int64_t head_size) {
+    std::int64_t const padded = (head_size + 63) / 64 * 64;
+    return 7 * 64 * padded + 2 * 64 * 64;
+}
+
+// The table of this process: the best that the processor has, or what DNNL_MAX_CPU_ISA allows (SSE41: portable; AVX,
+// AVX2...: avx2), so that any machine can run each.
+KernelTable const& kernel_table();
+// By name, for tests; null where this build or processor does not have it.
+KernelTable const* kernel_table(char const* name);
+
+}  // namespace selvage::kernels

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Drafts of all ranks together, with requests handed out dynamically, are those of one rank.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "generate/small_model.h"
+#include "generate/work_queue.h"
+
+namespace selvage {
+namespace {
+
+constexpr std::int64_t round_number = 3;
+constexpr std::uint32_t count = 60;
+
+// The drafts of all ranks as comparable numbers, in the order of examples; equal on all ranks.
+std::vector<std::int64_t> digest_all(Communicator& world, std::vector<Draft> const& mine) {
+    std::vector<std::int64_t> digests(count);
+    for (Draft const& draft : mine) {
+        std::uint64_t hash = name_hash(reinterpret_cast<char const*>(draft.tokens.data()), draft.tokens.size() * 4);
+        hash = 31 * hash + name_hash(reinterpret_cast<char const*>(draft.logprob.data()), draft.logprob.size() * 4);
+        hash = 31 * hash +
+               name_hash(reinterpret_cast<char const*>(draft.sampled_logprob.data()), draft.sampled_logprob.size() * 4);
+        // Small enough that a second draft of an example, on any rank, changes the sum.
+        digests[static_cast<std::size_t>(draft.example)] += static_cast<std::int64_t>(hash >> 8);
+    }
+    world.all_reduce(digests, Reduction::sum);
+    return digests;
+}
+
+TEST(EngineOnRanks, DraftsEqualThoseOfOneRank) {
+    auto const world = test::world();
+    test::SmallModel small;
+    std::vector<Draft> expected;
+    if (world->rank() == 0) {
+        Engine engine(small.arena, small.model, test::generate_options(8), test::context, test::special, test::seed);
+        expected = engine.run_all(round_number, test::free_requests(count));
+    }
+    auto const expected_digests = digest_all(*world, expected);
+
+    for (std::int64_t const streams : {2, 6}) {
+        // The last rank is slow, and has a cache that is too small for its streams.
+        bool const slow = world->rank() == world->size() - 1;
+        Engine engine(small.arena, small.model, test::generate_options(slow ? 16 : streams, slow ? 1 : 16),
+                      test::context, test::special, test::seed);
+        WorkQueue queue(*world, count, streams);
+        std::vector<Draft> mine;
+        Engine::Hooks hooks;
+        hooks.next = [&]() -> std::optional<DraftRequest> {
+            auto const item = queue.next();
+            if (!item) return std::nullopt;
+            return test::free_request(static_cast<std::uint32_t>(*item));
+        };
+        hooks.exhausted = [&] { return queue.exhausted(); };
+        hooks.done = [&](Draft&& draft) { mine.push_back(std::move(draft)); };
+        hooks.progress = [&] {
+            queue.progress();
+            if (slow) std::this_thread::sleep_for(std::chrono::microseconds(300));
+            return true;
+        };
+        engine.run(round_number, hooks);
+        queue.finish();
+        EXPECT_EQ(sum_over(*world, static_cast<std::int64_t>(mine.size())), count);
+        EXPECT_EQ(digest_all(*world, mine), expected_digests) << streams << " streams";
+        // Everyone had something to do.
+        EXPECT_GT(min_over(*world, static_cast<std::int64_t>(mine.size())), 0);
+    }
+}
+
+}  // namespace
+}  // namespace selvage

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole model's gradient against finite differences along directions.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "model/training.h"
+
+namespace selvage::test {
+namespace {
+
+using Direction = std::vector<double>;
+
+class FiniteDifferences : public testing::TestWithParam<ModelConfig (*)()> {
+  protected:
+    FiniteDifferences() : small_(GetParam()()), batch_((small_.randomise(5), small_), {90, 20, 1}) {
+        batch_.forward_and_backward();
+        gradient_ = batch_.gradients();
+        float const* const values = small_.model.parameters().values().as<float>();
+        start_.assign(values, values + small_.model.parameters().flat_size());
+    }
+
+    double loss_at(Direction const& direction, double distance) {
+        float* const values = small_.model.parameters().values().as<float>();
+        for (std::size_t i = 0; i < start_.size(); ++i)
+            values[i] = static_cast<float>(start_[i] + distance * direction[i]);
+        return batch_.forward_and_backward();
+    }
+
+    // Fourth-order central difference: the loss carries fp32 noise of about 1e-6 of itself, so the steps must be long.
+    double slope(Direction const& direction, double h) {
+        double const near = loss_at(direction, h) - loss_at(direction, -h);
+        double const far = loss_at(direction, 2 * h) - loss_at(direction, -2 * h);
+        return (8 * near - far) / (12 * h);
+    }
+
+    SmallModel small_;
+    TrainingBatch batch_;
+    std::vector<float> gradient_;
+    std::vector<double> start_;
+};
+
+// One direction per parameter, halfway between its gradient and a random vector: the slope is large enough to be seen
+// above the noise, and every element takes part.
+TEST_P(FiniteDifferences, AlongADirectionOfEveryParameter) {
+    Random const random(13, Purpose::test);
+    std::uint32_t index = 0;
+    for (Parameter const& parameter : small_.model.parameters().parameters()) {
+        Direction direction(start_.size(), 0.0);
+        double norm = 0, noise = 0, dot = 0;
+        auto const begin = static_cast<std::size_t>(parameter.offset);
+        auto const end = begin + static_cast<std::size_t>(parameter.spec.shape.elements());
+        for (std::size_t i = begin; i < end; ++i) {
+            direction[i] = random.uniform({index, static_cast<std::uint32_t>(i)}) * 2 - 1;
+            norm += static_cast<double>(gradient_[i]) * gradient_[i];
+            noise += direction[i] * direction[i];
+        }
+        ASSERT_GT(norm, 0) << parameter.spec.name;
+        for (std::size_t i = begin; i < end; ++i) {
+            direction[i] = direction[i] / std::sqrt(noise) + gradient_[i] / std::sqrt(norm);
+            dot += direction[i] * gradient_[i];
+        }
+        EXPECT_NEAR(slope(direction, 0.02), dot, 2e-3 * std::fabs(dot)) << parameter.spec.name;
+        ++index;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, FiniteDifferences, testing::Values(&llama_like, &neox_like),
+                         [](auto const& info) { return info.index == 0 ? "llama" : "neox"; });
+
+}  // namespace
+}  // namespace selvage::test

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loss, logits and every gradient of small models, by PyTorch in double precision.
+
+  python3 model.py           reads weights and batch from model_*.bin beside this script and computes the rest anew
+  python3 model.py --draw    draws weights and batch too
+
+Needs numpy and torch (written with 2.15). The model is written a second time here, from the papers' formulas in plain
+tensor operations, one sequence after the other: nothing is packed, paged or blocked.
+
+A file is little-endian: "SELVREF1", int32 number of tensors; each int32 name length, name, int32 type (0 float32,
+1 float64, 2 int32, 3 bytes), int32 rank, rank int64 dims, data.
+"""
+import math
+import pathlib
+import struct
+import sys
+
+import numpy as np
+import torch
+
+FOLDER = pathlib.Path(__file__).parent
+TYPES = [np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i4"), np.dtype("u1")]
+
+BASE = dict(layers=2, hidden=16, heads=4, kv_heads=4, head_size=4, ffn=24, vocabulary=40, norm="rmsnorm",
+            norm_epsilon=1e-5, activation="swiglu", rotary_base=10000.0, rotary_fraction=1.0, tied=True,
+            attention_bias=False, output_bias=False, mlp_bias=False, parallel_residual=False)
+CONFIGS = {
+    # Llama-like: grouped queries, tied
+    "llama": BASE | dict(hidden=24, kv_heads=2, head_size=6, ffn=40),
+    # GPT-NeoX-like: every bias, two norms of the same input, a quarter of each head turned
+    "neox": BASE | dict(hidden=32, heads=2, kv_heads=2, head_size=16, ffn=48, norm="layernorm", activation="gelu",
+                        rotary_fraction=0.25, tied=False, attention_bias=True, output_bias=True, mlp_bias=True,
+                        parallel_residual=True),
+    # Heads larger than hidden / heads, one key/value head, query biases, slow rotation
+    "geglu": BASE | dict(hidden=20, heads=3, kv_heads=1, head_size=8, ffn=36, vocabulary=41, activation="geglu",
+                         norm_epsilon=1e-6, rotary_base=1e6, tied=False, attention_bias=True),
+    # A gated MLP with biases beside the attention
+    "parallel": BASE | dict(layers=1, kv_heads=2, mlp_bias=True, output_bias=True, parallel_residual=True),
+    # LayerNorm with sequential residual, biases in the MLP alone, nothing turned
+    "layernorm": BASE | dict(layers=1, norm="layernorm", rotary_fraction=0.0, mlp_bias=True, activation="gelu"),
+}
+LENGTHS = [70, 1, 13, 130, 5]  # across the 64-token pages
+
+
+def read(path):
+    data = path.read_bytes()
+    assert data[:8] == b"SELVREF1", path
+    (count,), at, tensors = struct.unpack_from("<i", data, 8), 12, {}
+    for _ in range(count):
+        (length,) = struct.unpack_from("<i", data, at)
+        name = data[at + 4:at + 4 + length].decode()
+        kind, rank = struct.unpack_from("<ii", data, at + 4 + length)
+        at += 12 + length
+        dims = struct.unpack_from(f"<{rank}q", data, at)
+        at += 8 * rank
+        size = math.prod(dims)
+        tensors[name] = np.frombuffer(data, TYPES[kind], size, at).reshape(dims)
+        at += size * TYPES[kind].itemsize
+    return tensors
+
+
+def write(path, tensors):
+    with open(path, "wb") as file:
+        file.write(b"SELVREF1" + struct.pack("<i", len(tensors)))
+        for name, array in tensors.items():
+            file.write(struct.pack("<i", len(name)) + name.encode())
+            file.write(struct.pack("<ii", TYPES.index(array.dtype), array.ndim))
+            file.write(struct.pack(f"<{array.ndim}q", *array.shape) + array.tobytes())
+
+
+def shapes(c):
+    query, kv = c["heads"] * c["head_size"], c["kv_heads"] * c["head_size"]
+    out = {"embedding.weight": (c["vocabulary"], c["hidden"])}
+
+    def linear(name, rows, columns, bias):
+        out[name + ".weight"] = (rows, columns)
+        if bias:
+            out[name + ".bias"] = (rows,)
+
+    def norm(name):
+        out[name + ".weight"] = (c["hidden"],)
+        if c["norm"] == "layernorm":
+            out[name + ".bias"] = (c["hidden"],)
+
+    for i in range(c["layers"]):
+        p = f"layers.{i}."
+        norm(p + "attention_norm")
+        linear(p + "attention.query", query, c["hidden"], c["attention_bias"])
+        linear(p + "attention.key", kv, c["hidden"], c["attention_bias"])
+        linear(p + "attention.value", kv, c["hidden"], c["attention_bias"])
+        linear(p + "attention.output", c["hidden"], query, c["output_bias"])
+        norm(p + "mlp_norm")
+        if c["activation"] != "gelu":
+            linear(p + "mlp.gate", c["ffn"], c["hidden"], c["mlp_bias"])
+        linear(p + "mlp.up", c["ffn"], c["hidden"], c["mlp_bias"])
+        linear(p + "mlp.down", c["hidden"], c["ffn"], c["mlp_bias"])
+    norm("final_norm")
+    if not c["tied"]:
+        out["output.weight"] = (c["vocabulary"], c["hidden"])
+    return out
+
+
+def gelu(x):
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def silu(x):
+    return x / (1 + torch.exp(-x))
+
+
+def rotate(c, x):
+    """x [tokens, heads, head_size]; dim i turns with dim i + rotated / 2."""
+    n = int(c["head_size"] * c["rotary_fraction"])
+    if n == 0:
+        return x
+    frequency = c["rotary_base"] ** (-torch.arange(0, n, 2, dtype=torch.float64) / n)
+    angle = torch.arange(x.shape[0], dtype=torch.float64)[:, None, None] * frequency
+    a, b, rest = x[..., :n // 2], x[..., n // 2:n], x[..., n:]
+    return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin(), rest], -1)
+
+
+def forward(c, w, tokens):
+    def linear(x, name):
+        y = x @ w[name + ".weight"].T
+        return y + w[name + ".bias"] if name + ".bias" in w else y
+
+    def norm(x, name):
+        if c["norm"] == "rmsnorm":
+            return x / torch.sqrt((x * x).mean(-1, keepdim=True) + c["norm_epsilon"]) * w[name + ".weight"]
+        x = x - x.mean(-1, keepdim=True)
+        return x / torch.sqrt((x * x).mean(-1, keepdim=True) + c["norm_epsilon"]) * w[name + ".weight"] + \
+            w[name + ".bias"]
+
+    def attention(x, p):
+        n = len(tokens)
+        q = rotate(c, linear(x, p + "query").view(n, c["heads"], c["head_size"]))
+        k = rotate(c, linear(x, p + "key").view(n, c["kv_heads"], c["head_size"]))
+        v = linear(x, p + "value").view(n, c["kv_heads"], c["head_size"])
+        share = c["heads"] // c["kv_heads"]
+        k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)
+        scores = torch.einsum("qhd,khd->hqk", q, k) / math.sqrt(c["head_size"])
+        scores = scores.masked_fill(torch.ones(n, n).triu(1).bool(), -math.inf)
+        return linear(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v).reshape(n, -1), p + "output")
+
+    def mlp(x, p):
+        if c["activation"] == "gelu":
+            return linear(gelu(linear(x, p + "up")), p + "down")
+        gate = silu if c["activation"] == "swiglu" else gelu
+        return linear(gate(linear(x, p + "gate")) * linear(x, p + "up"), p + "down")
+
+    x = w["embedding.weight"][tokens]
+    for i in range(c["layers"]):
+        p = f"layers.{i}."
+        branch = attention(norm(x, p + "attention_norm"), p + "attention.")
+        if c["parallel_residual"]:
+            x = x + branch + mlp(norm(x, p + "mlp_norm"), p + "mlp.")
+        else:
+            x = x + branch
+            x = x + mlp(norm(x, p + "mlp_norm"), p + "mlp.")
+    return norm(x, "final_norm") @ w["embedding.weight" if c["tied"] else "output.weight"].T
+
+
+def draw(c, seed):
+    """Weights of a size that makes every branch matter, and a batch with loss on about two thirds of its rows."""
+    rng = np.random.default_rng(seed)
+    out = {}
+    for name, shape in shapes(c).items():
+        if len(shape) == 2:
+            value = rng.normal(0, 0.4 if name == "embedding.weight" else 0.8 / math.sqrt(shape[1]), shape)
+        else:
+            value = rng.normal(1.0 if name.endswith("norm.weight") else 0.0, 0.3, shape)
+        out["weight/" + name] = value.astype("<f4")
+    rows = sum(LENGTHS)
+    out["lengths"] = np.array(LENGTHS, "<i4")
+    out["tokens"] = rng.integers(0, c["vocabulary"], rows).astype("<i4")
+    out["targets"] = rng.integers(0, c["vocabulary"], rows).astype("<i4")
+    out["loss_weights"] = (rng.uniform(0.25, 1.5, rows) * (rng.uniform(0, 1, rows) < 0.66)).astype("<f4")
+    return out
+
+
+def config_text(c):
+    def value(v):
+        return {True: "true", False: "false"}[v] if isinstance(v, bool) else f'"{v}"' if isinstance(v, str) else f"{v}"
+    return "".join(f"{key} {value(v)}\n" for key, v in c.items()).replace('"', "")
+
+
+def compute(c, given):
+    w = {name: torch.tensor(given["weight/" + name].astype("f8"), requires_grad=True) for name in shapes(c)}
+    logits, at = [], 0
+    for length in given["lengths"]:
+        logits.append(forward(c, w, torch.tensor(given["tokens"][at:at + length].astype("i8"))))
+        at += length
+    logits = torch.cat(logits)
+    log_probability = logits.log_softmax(-1)[torch.arange(at), torch.tensor(given["targets"].astype("i8"))]
+    loss = -(log_probability * torch.tensor(given["loss_weights"].astype("f8"))).sum()
+    loss.backward()
+    out = {"config": np.frombuffer(config_text(c).encode(), "u1")} | given
+    out["loss"] = np.array([loss.item()], "<f8")
+    rows = np.array([0, 63, 64, 69, 70, 71, 83, 84, 147, 148, 212, 213, at - 1], "<i4")
+    out["logit_rows"] = rows
+    out["logits"] = logits.detach().numpy()[rows].astype("<f4")
+    for name in w:
+        out["gradient/" + name] = w[name].grad.numpy().astype("<f4")
+    return out
+
+
+def main():
+    for seed, (name, c) in enumerate(CONFIGS.items()):
+        path = FOLDER / f"model_{name}.bin"
+        if path.exists() and "--draw" not in sys.argv:
+            given = {k: v for k, v in read(path).items()
+                     if k.startswith("weight/") or k in ("lengths", "tokens", "targets", "loss_weights")}
+        else:
+            given = draw(c, seed + 1)
+        write(path, compute(c, given))
+        print(f"{path.name}: loss {read(path)['loss'][0]:.6f}, {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
