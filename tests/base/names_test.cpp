@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
-#include <regex>
 #include <vector>
 
 #include "base/build_info.h"
@@ -53,10 +53,20 @@ TEST(Format, Bytes) {
     EXPECT_EQ(format_bytes(std::ldexp(1, 60)), "1024.0 PiB");
 }
 
-TEST(Format, NowIsIso8601) {
-    EXPECT_TRUE(std::regex_match(utc_now(), std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"))) << utc_now();
-    EXPECT_TRUE(std::regex_match(git_commit(), std::regex(R"([0-9a-f]{40}(\+dirty)?|unknown)"))) << git_commit();
-    EXPECT_TRUE(std::regex_match(version(), std::regex(R"(\d+\.\d+\.\d+)"))) << version();
+// '0' stands for any digit.
+bool looks_like(std::string const& text, std::string const& shape) {
+    return text.size() == shape.size() && std::equal(text.begin(), text.end(), shape.begin(), [](char c, char s) {
+               return s == '0' ? c >= '0' && c <= '9' : c == s;
+           });
+}
+
+TEST(Format, TimeAndVersion) {
+    EXPECT_TRUE(looks_like(utc_now(), "0000-00-00T00:00:00Z")) << utc_now();
+    EXPECT_TRUE(looks_like(version(), "0.0.0")) << version();
+    std::string const commit = git_commit();
+    std::size_t const digits = commit.find_first_not_of("0123456789abcdef");
+    EXPECT_TRUE(commit == "unknown" || (commit.size() >= 40 && (digits == std::string::npos || digits == 40)))
+        << commit;
 }
 
 TEST(Digest, StreamEqualsWhole) {
