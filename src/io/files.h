@@ -134,4 +134,6 @@ void check_file(IoThread& io, Path const& path);
 // A screenful about it: format, version, commit, sizes of its datasets, attributes.
 std::string describe_file(IoThread& io, Path const& path);
 
+std::string hdf5_version();  // "1.10.8"
+
 }  // namespace selvage::io

@@ -27,4 +27,10 @@ void fail_hdf5(char const* call, Subject const& subject, std::string_view object
          subject.file.string(), call, reason);
 }
 
+std::string hdf5_version() {
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    return fmt::format("{}.{}.{}", major, minor, release);
+}
+
 }  // namespace selvage::io
