@@ -89,9 +89,9 @@ class RunLoop {
                 state_.phase = io::Phase::generate;
                 break;
             case io::Phase::generate:
+                state_.step_in_round = 0;
                 if (!generate_and_weave()) return;
                 state_.phase = io::Phase::train;
-                state_.step_in_round = 0;
                 break;
             case io::Phase::train:
                 if (!train_sweep()) return;
