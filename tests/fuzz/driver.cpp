@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuzz/driver.h"
 
+#include <dlfcn.h>
+#include <execinfo.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -11,11 +13,11 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <new>
 #include <optional>
 #include <stdexcept>
-#include <thread>
 
 #include "base/error.h"
 
@@ -73,16 +75,44 @@ void limit_memory() {
 #endif
 }
 
+constexpr int in_library = 77;         // exit status of the child
+constexpr unsigned longest_case = 10;  // seconds
+char const* library_name = "";
+
+// Tells a fault of the library (any frame of the stack lies in it) from one of ours.
+void on_signal(int number) {
+    void* frames[64];
+    int const count = backtrace(frames, 64);
+    for (int i = 0; i < count; ++i) {
+        Dl_info info;
+        if (dladdr(frames[i], &info) != 0 && info.dli_fname != nullptr && std::strstr(info.dli_fname, library_name))
+            _exit(in_library);
+    }
+    std::signal(number, SIG_DFL);
+    std::raise(number);
+}
+
+void watch_signals(Corpus const& corpus) {
+    if (corpus.library.empty()) return;
+    library_name = corpus.library.c_str();
+    void* frame = nullptr;
+    backtrace(&frame, 1);  // loads what it needs now, not inside a handler
+    for (int const number : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGALRM}) std::signal(number, on_signal);
+}
+
 [[noreturn]] void child(Arguments const& arguments, Corpus const& corpus, std::function<Target()> const& make_target,
                         Progress& progress, Clock::time_point end) {
     limit_memory();
     int status = 0;
     try {
         Target const target = make_target();
+        watch_signals(corpus);
         for (std::string const& seed : corpus.seeds) target(seed);  // valid: must be accepted
         do {
             std::string const input = Mutator(corpus, arguments.seed, progress.number).make();
+            alarm(longest_case);
             if (try_one(target, input)) ++progress.accepted;
+            alarm(0);
             ++progress.number;
         } while (!arguments.only && Clock::now() < end);
         progress.done = true;
@@ -95,26 +125,13 @@ void limit_memory() {
 }
 
 // The child's end: empty where all was well, else what happened.
-std::string watch(pid_t process, Progress const& progress) {
-    auto last_change = Clock::now();
-    std::uint64_t last_number = progress.number;
-    while (true) {
-        int status = 0;
-        if (waitpid(process, &status, WNOHANG) == process) {
-            if (WIFSIGNALED(status)) return fmt::format("signal {}", WTERMSIG(status));
-            return WEXITSTATUS(status) == 0 && progress.done ? "" : fmt::format("exit status {}", WEXITSTATUS(status));
-        }
-        if (progress.number != last_number) {
-            last_number = progress.number;
-            last_change = Clock::now();
-        }
-        if (Clock::now() - last_change > std::chrono::seconds(30)) {
-            kill(process, SIGKILL);
-            waitpid(process, &status, 0);
-            return "no end after 30 s";
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+std::string end_of(pid_t process, Progress const& progress) {
+    int status = 0;
+    waitpid(process, &status, 0);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) return fmt::format("no end after {} s", longest_case);
+    if (WIFSIGNALED(status)) return fmt::format("signal {}", WTERMSIG(status));
+    if (WEXITSTATUS(status) == in_library) return "library";
+    return WEXITSTATUS(status) == 0 && progress.done ? "" : fmt::format("exit status {}", WEXITSTATUS(status));
 }
 
 }  // namespace
@@ -133,22 +150,30 @@ int run(int argc, char** argv, std::string const& name, Corpus const& corpus,
     auto const end = Clock::now() + std::chrono::milliseconds(static_cast<int>(arguments.seconds * 1000));
 
     int findings = 0;
+    int library = 0;
     while (!progress.done && findings < 5) {
+        std::fflush(stdout);  // else the child prints it again
         pid_t const process = fork();
         if (process == 0) child(arguments, corpus, make_target, progress, end);
-        std::string const what = watch(process, progress);
+        std::string const what = end_of(process, progress);
         if (what.empty()) break;
-        ++findings;
-        std::string const file = fmt::format("fuzz-{}-{}-{}.bin", name, arguments.seed, progress.number.load());
-        std::string const input = Mutator(corpus, arguments.seed, progress.number).make();
-        std::ofstream(file, std::ios::binary) << input;
-        fmt::print("{}: {} on case {} of seed {}; input saved as {}\n", name, what, progress.number.load(),
-                   arguments.seed, file);
+        if (what == "library") {
+            ++library;
+            fmt::print("{}: case {} of seed {} ends inside {}\n", name, progress.number.load(), arguments.seed,
+                       corpus.library);
+        } else {
+            ++findings;
+            std::string const file = fmt::format("fuzz-{}-{}-{}.bin", name, arguments.seed, progress.number.load());
+            std::ofstream(file, std::ios::binary) << Mutator(corpus, arguments.seed, progress.number).make();
+            fmt::print("{}: {} on case {} of seed {}; input saved as {}\n", name, what, progress.number.load(),
+                       arguments.seed, file);
+        }
         ++progress.number;
         if (arguments.only || Clock::now() >= end) break;
     }
     fmt::print("{}: {} cases, {} accepted, {} findings (seed {})\n", name, progress.number.load(),
                progress.accepted.load(), findings, arguments.seed);
+    if (library > 0) fmt::print("{}: {} cases ended inside {}\n", name, library, corpus.library);
     return findings == 0 ? 0 : 1;
 }
 

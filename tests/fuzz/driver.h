@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The main of a fuzz program: PROGRAM --seconds S --seed N [--case K]. Cases run in a child process; where one ends it
-// by a signal, by a sanitizer, by hanging, or by an exception other than Error(bad_data), the input is saved and the
-// program fails.
+// by a signal, by a sanitizer, by hanging (10 s), or by an exception other than Error(bad_data), the input is saved and
+// the program fails.
 #include <functional>
 #include <string>
 #include <string_view>

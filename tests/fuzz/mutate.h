@@ -14,6 +14,9 @@ struct Corpus {
     std::vector<std::string> seeds;       // valid inputs, at least one
     std::vector<std::string> dictionary;  // pieces worth inserting
     int most_changes = 8;
+    // Where a case crashes or hangs inside this library, it is counted and shown, but is no finding: for bugs that are
+    // another project's. Empty: none.
+    std::string library = {};
 };
 
 class Mutator {
