@@ -199,11 +199,26 @@ std::vector<RunTables::Event> load_events(FileReader const& file) {
     return rows;
 }
 
+std::int64_t expected_bytes(std::string const& deck, RunTables const& tables) {
+    std::size_t bytes = deck.size() + 56 * tables.steps.size();
+    std::size_t kind = 0, event = 0, datasets = 18, row = 0;
+    for (SweepRow const& sweep : tables.sweeps) kind = std::max(kind, sweep.kind.size());
+    for (RunTables::Event const& e : tables.events)
+        event = std::max(event, e.time.size() + e.kind.size() + e.text.size());
+    for (EvaluationRow const& evaluation : tables.evaluations) {
+        std::size_t these = 0;
+        for (auto const& [metric, value] : evaluation.metrics) these += 40 + 16 * value.by_position.size();
+        row = std::max(row, these);
+        datasets = std::max(datasets, 18 + 7 * evaluation.metrics.size());
+    }
+    bytes += (56 + kind) * tables.sweeps.size() + event * tables.events.size() + row * tables.evaluations.size();
+    return expected_file_bytes(static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(datasets));
+}
+
 }  // namespace
 
 void write_run(Path const& path, std::string const& deck, RunTables const& tables) {
-    // Small: no space is taken beforehand.
-    FileWriter out(path, "selvage-run", {});
+    FileWriter out(path, "selvage-run", {nullptr, expected_bytes(deck, tables)});
     out.root_attributes(deck, {});
     write_steps(out, tables.steps);
     write_sweeps(out, tables.sweeps);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "io/heap_guard.h"
 #include "tensor/layout.h"
 
 namespace selvage::io {
@@ -66,7 +67,10 @@ Checksums verify_head(PosixFile const& file, std::int64_t bytes, std::optional<U
     std::string head(static_cast<std::size_t>(std::min<std::int64_t>(bytes, user_block_bytes + 8)), '\0');
     file.read(std::as_writable_bytes(std::span(head)), 0);
     if (!head.starts_with(magic)) {
-        if (looks_like_plain_hdf5(head)) return Checksums::absent;
+        if (looks_like_plain_hdf5(head)) {
+            check_global_heaps(file);
+            return Checksums::absent;
+        }
         fail(ExitCode::bad_data, "{} is not a file of Selvage (it does not start like HDF5); check the path", name);
     }
     if (bytes <= user_block_bytes)
@@ -115,6 +119,7 @@ std::string make_user_block(UserBlock const& block) {
         "{}format: {}\nfile_bytes: {}\nblock_bytes: {}\ndigest_of: XXH3-128 of the list of XXH3-128 digests of the "
         "blocks after byte {}\ndigest: {}\n",
         magic, block.format, block.file_bytes, digest_block_bytes, user_block_bytes, block.digest.hex());
+    text += fmt::format("digest_of_these_lines: {}\n", digest_of(text).hex());
     text.resize(static_cast<std::size_t>(user_block_bytes), '\0');
     return text;
 }

@@ -62,7 +62,8 @@ TEST_F(Damage, EveryFlippedBitIsFound) {
     }
 }
 
-// Without checksums of ours (data files of other programs) HDF5's own must do: found, or without effect.
+// Without checksums of ours (data files of other programs) HDF5's own must do: found, or without effect on any dataset.
+// (Text attributes of variable length lie where HDF5 has no checksums.)
 TEST_F(Damage, FlippedBitsWithoutDigestAreFoundOrHarmless) {
     std::mt19937_64 random(18);
     Path const path = folder / "a.h5";
@@ -84,7 +85,8 @@ TEST_F(Damage, FlippedBitsWithoutDigestAreFoundOrHarmless) {
             EXPECT_EQ(read.tokens, expected.tokens) << at;
             EXPECT_EQ(read.offsets, expected.offsets) << at;
             EXPECT_EQ(read.prompt_length, expected.prompt_length) << at;
-            EXPECT_EQ(read.tokenizer, expected.tokenizer) << at;
+            EXPECT_EQ(read.tokenizer.pieces, expected.tokenizer.pieces) << at;
+            EXPECT_EQ(read.tokenizer.special, expected.tokenizer.special) << at;
         });
         found += outcome.code == ExitCode::bad_data;
     }
