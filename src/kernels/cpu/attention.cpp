@@ -79,7 +79,7 @@ struct Forward {
 std::vector<Unit>& units_of(std::span<AttentionSegment const> segments, std::int64_t kv_heads, std::int64_t group) {
     static std::vector<Unit> units;
     units.clear();
-    std::int64_t const most = AttentionTile::max_queries;
+    std::int64_t const most = std::min(AttentionTile::max_queries, kernel_table().tile_rows);
     for (AttentionSegment const& segment : segments)
         for (std::int64_t kv_head = 0; kv_head < kv_heads; ++kv_head)
             for (std::int64_t first = 0; first < segment.rows * group; first += most)

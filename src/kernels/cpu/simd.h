@@ -4,6 +4,7 @@
 // IEEE's correctly rounded one, sums over lanes follow one tree, and exp and log are our own polynomials. Included by
 // the sources in isa/ only, which are compiled once per instruction set (SELVAGE_ISA names it). Everything here has
 // internal linkage, so that code for one instruction set is never merged with another's.
+#include <cstddef>
 #include <cstdint>
 
 #if defined(SELVAGE_SIMD_AVX512) || defined(SELVAGE_SIMD_AVX2)
@@ -20,8 +21,11 @@ constexpr int lanes = 16;
 #if defined(SELVAGE_SIMD_AVX512)
 constexpr int tile_rows = 6;
 constexpr int tile_vectors = 4;
-#else
+#elif defined(SELVAGE_SIMD_AVX2)
 constexpr int tile_rows = 6;
+constexpr int tile_vectors = 1;
+#else
+constexpr int tile_rows = 4;
 constexpr int tile_vectors = 1;
 #endif
 
@@ -129,65 +133,52 @@ SELVAGE_INLINE F8 high_half(F16 a) { return a.high; }
 
 #else
 
+// GCC's and Clang's vector extension, for any processor.
+using Vector = float __attribute__((vector_size(4 * lanes)));
+using Bits = std::int32_t __attribute__((vector_size(4 * lanes)));
 struct F16 {
-    float v[lanes];
+    Vector v;
 };
-template <class Function>
-SELVAGE_INLINE F16 each(Function function) {
+SELVAGE_INLINE F16 set(float x) { return {Vector{} + x}; }
+SELVAGE_INLINE F16 load(float const* p) {
     F16 r;
-    for (int i = 0; i < lanes; ++i) r.v[i] = function(i);
+    __builtin_memcpy(&r.v, p, sizeof r.v);
     return r;
 }
-SELVAGE_INLINE F16 set(float x) {
-    return each([&](int) { return x; });
+[[maybe_unused]] F16 load(float const* p, std::int64_t count) {
+    F16 r = {Vector{}};
+    __builtin_memcpy(&r.v, p, sizeof(float) * static_cast<std::size_t>(count < lanes ? count : lanes));
+    return r;
 }
-SELVAGE_INLINE F16 load(float const* p) {
-    return each([&](int i) { return p[i]; });
+SELVAGE_INLINE void store(float* p, F16 a) { __builtin_memcpy(p, &a.v, sizeof a.v); }
+[[maybe_unused]] void store(float* p, F16 a, std::int64_t count) {
+    __builtin_memcpy(p, &a.v, sizeof(float) * static_cast<std::size_t>(count < lanes ? count : lanes));
 }
-SELVAGE_INLINE F16 load(float const* p, std::int64_t count) {
-    return each([&](int i) { return i < count ? p[i] : 0.0F; });
+SELVAGE_INLINE F16 operator+(F16 a, F16 b) { return {a.v + b.v}; }
+SELVAGE_INLINE F16 operator-(F16 a, F16 b) { return {a.v - b.v}; }
+SELVAGE_INLINE F16 operator*(F16 a, F16 b) { return {a.v * b.v}; }
+SELVAGE_INLINE F16 operator/(F16 a, F16 b) { return {a.v / b.v}; }
+SELVAGE_INLINE F16 fma(F16 a, F16 b, F16 c) {
+    F16 r;
+    for (int i = 0; i < lanes; ++i) r.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+    return r;
 }
-SELVAGE_INLINE void store(float* p, F16 const& a) {
-    for (int i = 0; i < lanes; ++i) p[i] = a.v[i];
+SELVAGE_INLINE F16 max(F16 a, F16 b) { return {a.v > b.v ? a.v : b.v}; }
+SELVAGE_INLINE F16 sqrt(F16 a) {
+    F16 r;
+    for (int i = 0; i < lanes; ++i) r.v[i] = __builtin_sqrtf(a.v[i]);
+    return r;
 }
-SELVAGE_INLINE void store(float* p, F16 const& a, std::int64_t count) {
-    for (int i = 0; i < lanes && i < count; ++i) p[i] = a.v[i];
+SELVAGE_INLINE F16 first(std::int64_t count, F16 a, F16 b) {
+    Bits const index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    auto const limit = static_cast<std::int32_t>(count < 0 ? 0 : (count < lanes ? count : lanes));
+    return {index < Bits{} + limit ? a.v : b.v};
 }
-SELVAGE_INLINE F16 operator+(F16 const& a, F16 const& b) {
-    return each([&](int i) { return a.v[i] + b.v[i]; });
-}
-SELVAGE_INLINE F16 operator-(F16 const& a, F16 const& b) {
-    return each([&](int i) { return a.v[i] - b.v[i]; });
-}
-SELVAGE_INLINE F16 operator*(F16 const& a, F16 const& b) {
-    return each([&](int i) { return a.v[i] * b.v[i]; });
-}
-SELVAGE_INLINE F16 operator/(F16 const& a, F16 const& b) {
-    return each([&](int i) { return a.v[i] / b.v[i]; });
-}
-SELVAGE_INLINE F16 fma(F16 const& a, F16 const& b, F16 const& c) {
-    return each([&](int i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); });
-}
-SELVAGE_INLINE F16 max(F16 const& a, F16 const& b) {
-    return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
-}
-SELVAGE_INLINE F16 sqrt(F16 const& a) {
-    return each([&](int i) { return __builtin_sqrtf(a.v[i]); });
-}
-SELVAGE_INLINE F16 first(std::int64_t count, F16 const& a, F16 const& b) {
-    return each([&](int i) { return i < count ? a.v[i] : b.v[i]; });
-}
-SELVAGE_INLINE F16 where_less(F16 const& x, F16 const& limit, F16 const& a, F16 const& b) {
-    return each([&](int i) { return x.v[i] < limit.v[i] ? a.v[i] : b.v[i]; });
-}
-SELVAGE_INLINE F16 scale_by_power(F16 const& a, F16 const& rounded) {
-    return each([&](int i) {
-        std::int32_t const n = static_cast<std::int32_t>(bits_of(rounded.v[i]) - 0x4b400000U);
-        std::int32_t const n1 = n >> 1;
-        float const power1 = float_of(static_cast<std::uint32_t>(n1 + 127) << 23);
-        float const power2 = float_of(static_cast<std::uint32_t>(n - n1 + 127) << 23);
-        return a.v[i] * power1 * power2;
-    });
+SELVAGE_INLINE F16 where_less(F16 x, F16 limit, F16 a, F16 b) { return {x.v < limit.v ? a.v : b.v}; }
+SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
+    Bits const n = reinterpret_cast<Bits>(rounded.v) - 0x4b400000;
+    Bits const n1 = n >> 1;
+    return {a.v * reinterpret_cast<Vector>((n1 + 127) << 23) * reinterpret_cast<Vector>((n - n1 + 127) << 23)};
 }
 
 #endif

@@ -25,7 +25,7 @@ struct ProductTile {
 
 // A tile of queries of one key-value head: query i is at position positions[i] of its sequence.
 struct AttentionTile {
-    static constexpr int max_queries = 6;
+    static constexpr std::int64_t max_queries = 6;  // and at most the table's tile_rows
     float* out[max_queries];
     float* log_sum_exp[max_queries];  // null: not kept
     float const* query[max_queries];

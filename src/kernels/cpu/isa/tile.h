@@ -28,21 +28,15 @@ SELVAGE_INLINE void clear(F16 (&acc)[Rows][Vectors]) {
 // Calls function.template operator()<rows>() with rows as a constant.
 template <class Function>
 SELVAGE_INLINE void with_rows(std::int64_t rows, Function const& function) {
-    static_assert(tile_rows == 6);
-    switch (rows) {
-        case 1:
-            return function.template operator()<1>();
-        case 2:
-            return function.template operator()<2>();
-        case 3:
-            return function.template operator()<3>();
-        case 4:
-            return function.template operator()<4>();
-        case 5:
-            return function.template operator()<5>();
-        default:
-            return function.template operator()<6>();
+    static_assert(tile_rows == 4 || tile_rows == 6);
+    if (rows == 1) return function.template operator()<1>();
+    if (rows == 2) return function.template operator()<2>();
+    if (rows == 3) return function.template operator()<3>();
+    if constexpr (tile_rows > 4) {
+        if (rows == 4) return function.template operator()<4>();
+        if (rows == 5) return function.template operator()<5>();
     }
+    return function.template operator()<tile_rows>();
 }
 
 }  // namespace
