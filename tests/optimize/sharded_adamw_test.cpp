@@ -150,8 +150,8 @@ TEST(ShardedAdamW, FollowsAPlainLoopInDouble) {
         auto const result = run.step(gradient, step);
         (norm > options().clip ? clipped : free) += 1;
         EXPECT_NEAR(result.grad_norm, norm, 1e-12 * norm);
-        // A step moves a value by about the rate; its relative error is that of some ten fp32 operations, and the
-        // value itself is rounded once a step.
+        // A step moves a value by about the rate (0.01), with the relative error of some ten fp32 operations and of the
+        // constants' rounding, 20 in all; the value itself is rounded once a step.
         double const rounding = 0x1p-24 * static_cast<double>(step);
         float const* const values = run.values();
         for (std::size_t i = 0; i < plain.values.size(); ++i)
