@@ -95,12 +95,12 @@ class Runner {
     std::vector<std::int32_t> free_;
 };
 
-class Bits : public testing::TestWithParam<ModelConfig (*)()> {
+class Bits : public testing::TestWithParam<char const*> {
   protected:
     // Longer than a split of 512 keys.
     static constexpr std::int64_t length = 530;
 
-    Bits() : small_(GetParam()()) {
+    Bits() : small_(config_named(GetParam())) {
         small_.randomise(3);
         tokens_ = small_.tokens(length, 0);
         Runner runner(small_, length, 9, Keep::activations);
@@ -242,8 +242,8 @@ TEST_P(Bits, LossIsTheLogProbability) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Bits, testing::Values(&llama_like, &neox_like),
-                         [](auto const& info) { return info.index == 0 ? "llama" : "neox"; });
+INSTANTIATE_TEST_SUITE_P(Models, Bits, testing::Values("llama", "neox"),
+                         [](auto const& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace selvage::test

@@ -36,11 +36,23 @@ std::span<float const> elements(TensorView view) {
     return {view.as<float>(), static_cast<std::size_t>(view.elements())};
 }
 
+// Beside this folder's tests.
+std::filesystem::path reference_folder() {
+    auto const folder = files() / "reference";
+    return exists(folder) ? folder : files().parent_path() / "reference";
+}
+
+// A bias of all keys shifts the scores of a query nearly alike, which softmax does not see: its gradient is a sum of
+// terms as large as those of the weight's, which cancel.
+std::string scale_of(std::string const& name) {
+    std::size_t const at = name.find("key.bias");
+    return at == std::string::npos ? name : name.substr(0, at) + "key.weight";
+}
+
 class Reference : public testing::TestWithParam<char const*> {};
 
 TEST_P(Reference, LossLogitsAndEveryGradient) {
-    ReferenceFile const file =
-        read_reference(files().parent_path() / "reference" / ("model_" + std::string(GetParam()) + ".bin"));
+    ReferenceFile const file = read_reference(reference_folder() / ("model_" + std::string(GetParam()) + ".bin"));
     SmallModel small(config_of(file));
     Model& model = small.model;
     std::size_t given = 0;
@@ -83,7 +95,8 @@ TEST_P(Reference, LossLogitsAndEveryGradient) {
     for (Parameter const& parameter : model.parameters().parameters()) {
         auto const expected = file.at("gradient/" + parameter.spec.name).values<float>();
         auto const found = elements(ParameterSet::slice(gradients, parameter));
-        EXPECT_LE(difference(found, expected), tolerance * largest(expected))
+        double const scale = largest(file.at("gradient/" + scale_of(parameter.spec.name)).values<float>());
+        EXPECT_LE(difference(found, expected), tolerance * scale)
             << "gradient of " << parameter.spec.name << ", largest element " << largest(expected);
     }
 }

@@ -86,4 +86,6 @@ inline ModelConfig neox_like() {
     return config;
 }
 
+inline ModelConfig config_named(std::string const& name) { return name == "llama" ? llama_like() : neox_like(); }
+
 }  // namespace selvage::test

@@ -12,9 +12,19 @@ namespace {
 
 constexpr std::int64_t rows_per_call = 1024;  // of a weight gradient; part of the defined order
 
+constexpr std::int64_t library_rows = 8;  // fewer are faster, or as fast, by our own loops
+
+void add_bias(MatrixProduct const& x) {
+    parallel_for(x.m, 1, x.m * x.n, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t row = begin; row < end; ++row) kernel_table().add(x.c + row * x.n, x.bias, x.n);
+    });
+}
+
 void multiply(MatrixProduct const& product) {
     if (product.m == 0 || product.n == 0) return;
-    ordered_product(product);
+    if (product.m < library_rows || choose_gemm().way == GemmWay::ordered || !library_product(product))
+        return ordered_product(product);
+    if (product.bias != nullptr) add_bias(product);
 }
 
 struct Sizes {
@@ -111,12 +121,6 @@ void linear_forward(TensorView out, TensorView in, PackedWeight const& weight, T
               .m = m,
               .n = n,
               .k = k});
-}
-
-GemmReport const& choose_gemm() {
-    static GemmReport const report{
-        .way = GemmWay::ordered, .instruction_set = kernel_table().name, .library = "", .reason = ""};
-    return report;
 }
 
 }  // namespace selvage::kernels

@@ -219,6 +219,77 @@ SELVAGE_INLINE float reduce_max(F16 a) {
 }
 #endif
 
+// x[i][j] and x[j][i] change places.
+#if defined(SELVAGE_SIMD_AVX512)
+// Pairs of rows `Step` apart, blocks of `Step` lanes: the off-diagonal blocks change places.
+template <int Step>
+SELVAGE_INLINE void transpose_step(F16 (&x)[lanes]) {
+    alignas(64) std::int32_t upper[lanes];
+    alignas(64) std::int32_t lower[lanes];
+    for (int j = 0; j < lanes; ++j) {
+        bool const second = (j & Step) != 0;
+        upper[j] = second ? (j ^ Step) + lanes : j;
+        lower[j] = second ? j + lanes : j ^ Step;
+    }
+    __m512i const from_upper = _mm512_load_si512(upper);
+    __m512i const from_lower = _mm512_load_si512(lower);
+    for (int i = 0; i < lanes; ++i) {
+        if ((i & Step) != 0) continue;
+        __m512 const a = x[i].v;
+        __m512 const b = x[i + Step].v;
+        x[i].v = _mm512_permutex2var_ps(a, from_upper, b);
+        x[i + Step].v = _mm512_permutex2var_ps(a, from_lower, b);
+    }
+}
+SELVAGE_INLINE void transpose(F16 (&x)[lanes]) {
+    transpose_step<8>(x);
+    transpose_step<4>(x);
+    transpose_step<2>(x);
+    transpose_step<1>(x);
+}
+#elif defined(SELVAGE_SIMD_AVX2)
+SELVAGE_INLINE void transpose_quarter(__m256 (&x)[8]) {
+    __m256 t[8];
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+    }
+    __m256 u[8];
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; ++j) {
+            u[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
+            u[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xee);
+        }
+    for (int i = 0; i < 4; ++i) {
+        x[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+        x[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+    }
+}
+SELVAGE_INLINE void transpose(F16 (&x)[lanes]) {
+    __m256 quarters[4][8];
+    for (int i = 0; i < 8; ++i) {
+        quarters[0][i] = x[i].low;
+        quarters[1][i] = x[i + 8].low;
+        quarters[2][i] = x[i].high;
+        quarters[3][i] = x[i + 8].high;
+    }
+    for (auto& quarter : quarters) transpose_quarter(quarter);
+    for (int i = 0; i < 8; ++i) {
+        x[i] = {quarters[0][i], quarters[1][i]};
+        x[i + 8] = {quarters[2][i], quarters[3][i]};
+    }
+}
+#else
+SELVAGE_INLINE void transpose(F16 (&x)[lanes]) {
+    for (int i = 0; i < lanes; ++i)
+        for (int j = 0; j < i; ++j) {
+            float const kept = x[i].v[j];
+            x[i].v[j] = x[j].v[i];
+            x[j].v[i] = kept;
+        }
+}
+#endif
+
 SELVAGE_INLINE float larger(float a, float b) { return a > b ? a : b; }
 
 // exp in about 1 ulp: x = n ln 2 + r, Taylor-like polynomial of degree 6 in r (Moshier, Cephes expf), times 2^n.

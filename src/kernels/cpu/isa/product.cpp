@@ -31,12 +31,16 @@ void product_rows(ProductTile const& t) {
         }
 }
 
+// Rows in tiles of about the same height: a low tile cannot keep the arithmetic units busy.
 void product_tile(ProductTile const& t) {
     ProductTile part = t;
-    for (std::int64_t row = 0; row < t.rows; row += tile_rows) {
+    std::int64_t tiles = (t.rows + tile_rows - 1) / tile_rows;
+    for (std::int64_t row = 0; row < t.rows; --tiles) {
+        std::int64_t const rows = (t.rows - row + tiles - 1) / tiles;
         part.a = t.a + row * t.a_row;
         part.c = t.c + row * t.c_stride;
-        with_rows(t.rows - row, [&]<int Rows>() { product_rows<Rows>(part); });
+        with_rows(rows, [&]<int Rows>() { product_rows<Rows>(part); });
+        row += rows;
     }
 }
 
@@ -48,14 +52,14 @@ void pack_panel(float* to, float const* b, std::int64_t k_stride, std::int64_t n
                 store(to + i * panel + j, columns > j ? load(b + i * k_stride + j, columns - j) : set(0.0F));
         return;
     }
-    // Transposing: square pieces, so that both sides stay within few cache lines.
-    constexpr std::int64_t piece = 16;
-    for (std::int64_t first_k = 0; first_k < k; first_k += piece) {
-        std::int64_t const last_k = k - first_k < piece ? k : first_k + piece;
-        for (std::int64_t j = 0; j < panel; ++j)
-            for (std::int64_t i = first_k; i < last_k; ++i)
-                to[i * panel + j] = j < columns ? b[i * k_stride + j * n_stride] : 0.0F;
-    }
+    for (std::int64_t j = 0; j < panel; j += lanes)
+        for (std::int64_t i = 0; i < k; i += lanes) {
+            F16 square[lanes];
+            for (int r = 0; r < lanes; ++r)
+                square[r] = j + r < columns ? load(b + i + (j + r) * n_stride, k - i) : set(0.0F);
+            transpose(square);
+            for (int r = 0; r < lanes && i + r < k; ++r) store(to + (i + r) * panel + j, square[r]);
+        }
 }
 
 }  // namespace
