@@ -176,7 +176,7 @@ TEST(Forced, AsManyPassesAsTokensEqualMixedGeneration) {
     SmallModel small;
     for (SamplerOptions const& sampler :
          {SamplerOptions{1, 1, 0}, SamplerOptions{0.8, 0.9, 30}, SamplerOptions{0, 1, 0}}) {
-        auto const requests = mixed_requests(20, sampler);
+        auto const requests = mixed_requests(12, sampler);
         Engine engine(small.arena, small.model, generate_options(7), context, special, seed);
         auto const drafts = engine.run_all(round_number, requests);
         ForcedPass pass(small.arena, small.model, 500, seed);
