@@ -177,6 +177,18 @@ TEST(Evaluate, OfAModelThatKnowsTheAnswers) {
     EXPECT_EQ(metrics.at("prefix_shift").count_by_position, (std::vector<std::int64_t>{9, 7, 6, 3}));
 }
 
+TEST(Evaluate, OfEmptyAnswers) {
+    World w(alone(), {{"say nothing:", ""}, {"a:", "b"}});
+    memorise(w, 60);
+    auto const metrics = w.run().row.metrics;
+    EXPECT_EQ(metrics.at("forced_accuracy").value, 1);
+    EXPECT_EQ(metrics.at("free_agreement").value, 1);
+    EXPECT_EQ(metrics.at("exact_match").value, 1);
+    EXPECT_EQ(metrics.at("context_gap").value, 0);
+    EXPECT_EQ(metrics.at("numeric_gap").value, 0);
+    EXPECT_TRUE(std::isnan(metrics.at("prefix_shift").value));
+}
+
 TEST(Evaluate, RefusesBadOptions) {
     World w(world());
     w.options.extract = "first_line";
