@@ -22,6 +22,23 @@ Strides strides_of_b(bool transposed, std::int64_t n, std::int64_t k) {
     return transposed ? Strides{1, k} : Strides{n, 1};
 }
 
+// A transposed matrix in groups of rows, [k][rows_per_unit] each: neighbours in k would else be a whole row of memory
+// apart. Kept between calls, so that steps do not allocate; used by the main thread only, as all kernels.
+float const* pack_transposed(MatrixProduct const& x) {
+    static std::vector<float> packed;
+    std::int64_t const groups = (x.m + rows_per_unit - 1) / rows_per_unit;
+    packed.resize(std::max(packed.size(), static_cast<std::size_t>(groups * rows_per_unit * x.k)));
+    parallel_for(groups, 1, 2 * x.m * x.k, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t group = begin; group < end; ++group) {
+            std::int64_t const row = group * rows_per_unit;
+            float* const to = packed.data() + row * x.k;
+            for (std::int64_t i = 0; i < x.k; ++i)
+                std::copy_n(x.a + i * x.m + row, std::min(rows_per_unit, x.m - row), to + i * rows_per_unit);
+        }
+    });
+    return packed.data();
+}
+
 }  // namespace
 
 std::int64_t panel_elements(std::int64_t k) { return padded_k(k) * kernel_table().panel; }
@@ -48,7 +65,8 @@ void ordered_product(MatrixProduct const& x) {
     std::int64_t const units = panel_count(x.n) * row_groups;
     Strides const strides = strides_of_b(x.b_transposed, x.n, x.k);
     std::int64_t const a_row = x.a_transposed ? 1 : x.k;
-    std::int64_t const a_k = x.a_transposed ? x.m : 1;
+    std::int64_t const a_k = x.a_transposed ? rows_per_unit : 1;
+    float const* const a = x.a_transposed ? pack_transposed(x) : x.a;
     parallel_for(units, 1, x.n * x.k + x.m * x.n * x.k / 8, [&](std::int64_t begin, std::int64_t end) {
         thread_local std::vector<float> scratch;
         std::int64_t packed = -1;
@@ -59,7 +77,7 @@ void ordered_product(MatrixProduct const& x) {
             std::int64_t const columns = std::min(table.panel, x.n - column);
             ProductTile tile{.c = x.c + row * x.n + column,
                              .c_stride = x.n,
-                             .a = x.a + row * a_row,
+                             .a = a + row * x.k,
                              .a_row = a_row,
                              .a_k = a_k,
                              .b = nullptr,
