@@ -200,8 +200,29 @@ void write_moments(Communicator& all, Writers const& writers, FileWriter* file, 
                 bring(shard.second_moment));
 }
 
-std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters,
+// What rank 0 says, on all ranks: differing metadata would damage the file.
+CheckpointInfo agreed_info(Communicator& all, CheckpointInfo info) {
+    info.deck = broadcast_text(all, std::move(info.deck), 0);
+    info.model = broadcast_text(all, std::move(info.model), 0);
+    RunState& state = info.state;
+    std::vector<std::int64_t> numbers = {
+        state.step,   state.round,         static_cast<std::int64_t>(state.phase),
+        state.cursor, state.step_in_round, static_cast<std::int64_t>(state.table_rows.size())};
+    all.broadcast(std::as_writable_bytes(std::span(numbers)), 0);
+    std::vector<std::pair<std::string, std::int64_t>> tables(state.table_rows.begin(), state.table_rows.end());
+    tables.resize(static_cast<std::size_t>(numbers[5]));
+    for (auto& [table, rows] : tables) {
+        table = broadcast_text(all, table, 0);
+        all.broadcast(std::as_writable_bytes(std::span(&rows, 1)), 0);
+    }
+    state = {numbers[0], numbers[1], static_cast<Phase>(numbers[2]),
+             numbers[3], numbers[4], {tables.begin(), tables.end()}};
+    return info;
+}
+
+std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const& given, ParameterSet const& parameters,
                        OptimizerShard const* shard, std::int64_t writers_wanted) {
+    CheckpointInfo const info = agreed_info(all, given);
     Writers const writers = choose_writers(all, writers_wanted);
     std::unique_ptr<FileWriter> file;
     std::int64_t const datasets = 16 + static_cast<std::int64_t>(parameters.parameters().size()) * (shard ? 3 : 1);

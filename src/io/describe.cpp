@@ -60,8 +60,8 @@ std::string describe_file(IoThread& io, Path const& path) {
             fmt::format("  written {} by selvage {} (commit {})\n", file.text_attribute("/", "created").value_or("?"),
                         file.text_attribute("/", "selvage_version").value_or("?"),
                         file.text_attribute("/", "git_commit").value_or("?"));
-        if (!file.deck().empty())
-            text += fmt::format("  deck of {} lines\n", std::count(file.deck().begin(), file.deck().end(), '\n'));
+        if (std::string const deck = file.deck(); !deck.empty())
+            text += fmt::format("  deck of {} lines\n", std::count(deck.begin(), deck.end(), '\n'));
         if (std::string const lines = attribute_lines(file.attributes()); !lines.empty())
             text += "attributes\n" + lines;
         text += state_lines(file) + parameter_line(file) + "datasets\n";

@@ -260,7 +260,8 @@ void FileWriter::array(std::string const& name, Element element, Notes const& no
     std::int64_t const row_bytes = elements_of(dims) / rows * static_cast<std::int64_t>(bytes);
     std::int64_t const step = std::max<std::int64_t>(1, largest_write / row_bytes);
     for (std::int64_t begin = 0; begin < rows; begin += step) {
-        Range const piece = is_first() ? Range{begin, std::min(rows, begin + step)} : Range{};
+        // A scalar is metadata, which must be equal on all writers: any of them may be the one that writes it out.
+        Range const piece = is_first() || dims.empty() ? Range{begin, std::min(rows, begin + step)} : Range{};
         write(dataset, name, memory_type(element), bytes, dims, piece,
               static_cast<std::byte const*>(values) + piece.begin * row_bytes);
     }

@@ -59,7 +59,8 @@ class FileWriter {
         column(name, std::span<T const>(values));
     }
     void text_column(std::string const& name, std::vector<std::string> const& values);
-    // Any dataset; empty dims make a scalar. With several writers the first writes the values.
+    // Any dataset; empty dims make a scalar. With several writers the first brings the values; those of a scalar are
+    // equal on all.
     void array(std::string const& name, Element element, Notes const& notes, Dims const& dims, void const* values);
     // A float dataset to be filled by rows of its first dim.
     Handle create_floats(std::string const& name, Notes const& notes, Dims const& dims);

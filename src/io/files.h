@@ -101,8 +101,9 @@ struct CheckpointInfo {
     TokenizerTable tokenizer;
     RunState state;
 };
-// Collective over `io`'s communicator: every rank calls it with the same arguments but for its shard. `writers` ranks
-// open the file (0: one per node). Returns the bytes written (on every rank).
+// Collective over `io`'s communicator: every rank calls it with the same path, parameters and tokenizer and its own
+// shard; deck, model and state are taken from rank 0. `writers` ranks open the file (0: one per node). Returns the
+// bytes written (on every rank).
 std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info,
                               ParameterSet const& parameters, OptimizerShard const& shard, std::int64_t writers);
 // A model: no moments, no state. Collective, one writer per node.
