@@ -94,7 +94,7 @@ TEST_P(RoundTrip, PlainH5pyReadsAll) {
     write_all_kinds(*io, folder.path(), GetParam());
     Model model;
     model.write(*io, folder / "step-00000400.h5");
-    std::string const script = (selvage::test::files() / "read_with_h5py.py").string();
+    std::string const script = (selvage::test::files() / "io/read_with_h5py.py").string();
     EXPECT_EQ(std::system(fmt::format("/usr/bin/python3 {} {} {}", script, folder.path().string(), GetParam()).c_str()),
               0);
 }

@@ -36,12 +36,6 @@ std::span<float const> elements(TensorView view) {
     return {view.as<float>(), static_cast<std::size_t>(view.elements())};
 }
 
-// Beside this folder's tests.
-std::filesystem::path reference_folder() {
-    auto const folder = files() / "reference";
-    return exists(folder) ? folder : files().parent_path() / "reference";
-}
-
 // A bias of all keys shifts the scores of a query nearly alike, which softmax does not see: its gradient is a sum of
 // terms as large as those of the weight's, which cancel.
 std::string scale_of(std::string const& name) {
@@ -52,7 +46,7 @@ std::string scale_of(std::string const& name) {
 class Reference : public testing::TestWithParam<char const*> {};
 
 TEST_P(Reference, LossLogitsAndEveryGradient) {
-    ReferenceFile const file = read_reference(reference_folder() / ("model_" + std::string(GetParam()) + ".bin"));
+    ReferenceFile const file = read_reference(files() / "reference" / ("model_" + std::string(GetParam()) + ".bin"));
     SmallModel small(config_of(file));
     Model& model = small.model;
     std::size_t given = 0;

@@ -7,11 +7,13 @@
 #include <fstream>
 #include <iterator>
 
+#include "support/test_main.h"
+
 namespace selvage::score {
 namespace {
 
 boost::json::array reference_cases() {
-    std::ifstream file(std::string(REFERENCE_FOLDER) + "/rouge.json");
+    std::ifstream file(test::files() / "reference/rouge.json");
     std::string const text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
     return boost::json::parse(text).as_array();
 }
