@@ -13,7 +13,7 @@ data=inputs/quickstart/data
 out=out/quickstart
 
 if [ ! -f "$data/heldout.h5" ]; then
-  /usr/bin/env python3 inputs/debian/make.py "$data" --limit 12000 --max-prompt 400
+  /usr/bin/env python3 inputs/debian/make.py "$data" --limit 24000 --max-prompt 400
   for part in train validation heldout; do
     "$selvage" prepare --input "$data/$part.jsonl" --output "$data/$part.h5" --tokenizer "$data/tokenizer.model"
   done

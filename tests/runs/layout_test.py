@@ -16,6 +16,14 @@ class Layout(JobTest):
         self.run_job("other", 2, ["generate.streams=1", "train.threads_per_rank=2", "generate.cache_mib=1", "checkpoint.writers=2"])
         self.assert_same_run("plain", "other")
 
+    def test_instruction_sets(self):
+        """Own kernels and the library's keep one order of accumulation, on any processor."""
+        self.run_job("widest")
+        for name in ("AVX2", "SSE41"):
+            with self.subTest(instruction_set=name):
+                self.run_job(name, environment={"DNNL_MAX_CPU_ISA": name})
+                self.assert_same_run("widest", name)
+
     def test_another_seed_is_another_run(self):
         """The comparison above can fail."""
         self.run_job("seed-7")
