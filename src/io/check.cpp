@@ -68,9 +68,26 @@ void check_parameters(FileReader const& file) {
     }
 }
 
+// What a job asks of its data, beyond what a reader does.
+void check_pairs(FileReader const& file, DataFile const& data) {
+    Token const end = data.tokenizer.special.end_of_answer;
+    for (std::size_t i = 0; i < data.prompt_length.size(); ++i) {
+        std::int64_t const length = data.offsets[i + 1] - data.offsets[i];
+        std::int64_t const prompt = data.prompt_length[i];
+        if (prompt < 1 || prompt >= length)
+            file.fail_at(
+                "/prompt_length",
+                fmt::format("{} at {}, where prompt and answer share {} tokens and need one each", prompt, i, length));
+        std::int64_t const last = data.offsets[i + 1] - 1;
+        if (Token const token = data.tokens[static_cast<std::size_t>(last)]; token != end)
+            file.fail_at("/tokens", fmt::format("{} at {}, where the answer of pair {} needs end-of-answer ({})", token,
+                                                last, i, end));
+    }
+}
+
 void check_contents(FileReader const& file) {
     std::string const& format = file.format();
-    if (format == "selvage-data") load_data(file);
+    if (format == "selvage-data") check_pairs(file, load_data(file));
     if (format == "selvage-drafts") load_drafts(file);
     if (format == "selvage-woven") load_woven(file);
     if (format == "selvage-scores") load_scores(file);

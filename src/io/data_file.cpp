@@ -34,6 +34,9 @@ DataFile load_data(FileReader const& file) {
     check_range(file, "/tokens", out.tokens, 0, std::numeric_limits<Token>::max());
     for (std::size_t i = 0; i < out.prompt_length.size(); ++i) {
         std::int64_t const length = out.offsets[i + 1] - out.offsets[i];
+        if (length == 0)
+            file.fail_at("/offsets",
+                         fmt::format("{} at {} and {}: the pair between has no token", out.offsets[i], i, i + 1));
         if (out.prompt_length[i] < 0 || out.prompt_length[i] > length)
             file.fail_at("/prompt_length",
                          fmt::format("{} at {}, where the pair has {} tokens", out.prompt_length[i], i, length));

@@ -84,7 +84,7 @@ Columns const run_columns = {
     {"/steps/learning_rate", f64, {"learning rate of the step", "1"}},
     {"/steps/target_tokens", i64, {"positions with loss", "token"}},
     {"/steps/seconds", f64, {"wall time of the step", "s", true}},
-    {"/sweeps/kind", text, {"generate, weave, train, evaluate or checkpoint", "1"}},
+    {"/sweeps/kind", text, {"generate, weave, train or evaluate", "1"}},
     {"/sweeps/round", i64, {"round of the sweep, from 1", "1"}},
     {"/sweeps/tokens", i64, {"tokens made or read", "token"}},
     {"/sweeps/examples", i64, {"examples handled", "1"}},

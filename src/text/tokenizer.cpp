@@ -52,11 +52,13 @@ class ByteTokenizer final : public Tokenizer {
 class DecodeOnlyTokenizer final : public Tokenizer {
   public:
     explicit DecodeOnlyTokenizer(TokenizerTable table) : table_(std::move(table)) {}
-    std::vector<Token> encode(std::string_view) const override {
+    std::vector<Token> encode(std::string_view text) const override {
+        if (text.empty()) return {};
         fail(
             ExitCode::bad_data,
             "text cannot be encoded with this tokenizer (its table, kind \"{}\", holds pieces for decoding only); give "
-            "tokens as a data file, or use data prepared with bytes or a sentencepiece model",
+            "tokens as a data file, set weave.rac.template = \"\", or use data prepared with bytes or a sentencepiece "
+            "model",
             table_.kind);
     }
     std::string decode(std::span<Token const> tokens) const override { return join_pieces(table_, tokens); }

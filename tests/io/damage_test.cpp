@@ -141,6 +141,24 @@ TEST_F(Damage, WrongContentIsNamedWithDatasetAndIndex) {
     write_data(*io, path, pairs);
     EXPECT_THAT(complaint(path), AllOf(HasSubstr("/prompt_length"), HasSubstr("100 at 7")));
     pairs = data(20);
+    pairs.prompt_length[7] = 0;
+    write_data(*io, path, pairs);
+    EXPECT_THAT(complaint(path), AllOf(HasSubstr("/prompt_length"), HasSubstr("0 at 7"), HasSubstr("need one each")));
+    pairs = data(20);
+    pairs.prompt_length[0] = 3;
+    write_data(*io, path, pairs);
+    EXPECT_THAT(complaint(path), AllOf(HasSubstr("/prompt_length"), HasSubstr("3 at 0"), HasSubstr("need one each")));
+    pairs = data(20);
+    pairs.tokens[2] = 65;
+    write_data(*io, path, pairs);
+    EXPECT_THAT(complaint(path), AllOf(HasSubstr("/tokens"), HasSubstr("65 at 2"), HasSubstr("end-of-answer (256)")));
+    pairs = data(20);
+    pairs.offsets.insert(pairs.offsets.begin() + 5, pairs.offsets[5]);
+    pairs.prompt_length.insert(pairs.prompt_length.begin() + 5, 0);
+    write_data(*io, path, pairs);
+    EXPECT_THAT(outcome_of([&] { read_data(*io, path); }).message,
+                AllOf(HasSubstr("/offsets"), HasSubstr("at 5 and 6"), HasSubstr("no token")));
+    pairs = data(20);
     pairs.tokens[11] = -3;
     write_data(*io, path, pairs);
     EXPECT_THAT(complaint(path), AllOf(HasSubstr("/tokens"), HasSubstr("-3 at 11")));

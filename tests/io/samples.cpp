@@ -31,8 +31,9 @@ DataFile data(std::int64_t pairs) {
     file.offsets = {0};
     for (std::int64_t i = 0; i < pairs; ++i) {
         for (std::int64_t t = 0; t < 3 + i % 7; ++t) file.tokens.push_back(static_cast<Token>((i * 31 + t) % 257));
+        file.tokens.back() = 256;
         file.offsets.push_back(static_cast<std::int64_t>(file.tokens.size()));
-        file.prompt_length.push_back(static_cast<std::int32_t>(i % 3));
+        file.prompt_length.push_back(static_cast<std::int32_t>(1 + i % 2));
     }
     file.tokenizer = tokenizer();
     file.attributes.text["source_digest"] = "0123456789abcdef";

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the whole-program tests share: a tiny job, the program as a user runs it, and comparison of outputs bit by bit."""
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -59,6 +60,12 @@ def program(arguments, ranks=1, environment=None, timeout=120):
     result = subprocess.run(command(arguments, ranks), capture_output=True, text=True, timeout=timeout,
                             env={**os.environ, **(environment or {})})
     return result.returncode, result.stdout, result.stderr
+
+
+def programs(lines):
+    """Runs the program once per line of words, some at a time (most of a short command is waiting for MPI)."""
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        return list(pool.map(program, lines))
 
 
 def command(arguments, ranks):
@@ -146,4 +153,4 @@ class JobTest(unittest.TestCase):
             return process.wait(timeout)
 
 
-__all__ = ["JobTest", "datasets", "h5py", "numpy", "program", "unittest"]
+__all__ = ["JobTest", "command", "datasets", "h5py", "numpy", "program", "programs", "unittest"]

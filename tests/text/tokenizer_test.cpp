@@ -124,6 +124,7 @@ TEST_F(SentencePiece, TableIsEnough) {
         EXPECT_EQ(decoder->decode(tokens), text);
     }
     expect_error(ExitCode::bad_data, "decoding only", [&] { decoder->encode("text"); });
+    EXPECT_TRUE(decoder->encode("").empty());
 }
 
 TEST_F(SentencePiece, ModelsThatAreNone) {
