@@ -41,7 +41,8 @@ OpenedModel open_model(Session& session, std::string const& path) {
         validate(opened.config);
         opened.tokenizer = make_tokenizer(opened.info.tokenizer);
     });
-    opened.model = std::make_unique<Model>(session.arena(), opened.config, session.grid());
+    auto const pieces = static_cast<std::int64_t>(opened.tokenizer->table().pieces.size());
+    opened.model = std::make_unique<Model>(session.arena(), opened.config, session.grid(), pieces);
     io::read_checkpoint(session.io(), path, opened.model->parameters(), nullptr);
     return opened;
 }

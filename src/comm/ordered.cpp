@@ -11,26 +11,48 @@ namespace {
 
 bool is_power_of_two(std::int64_t n) { return n > 0 && (n & (n - 1)) == 0; }
 
-// Sums of rows of `width` elements over the tree: `row_of(node)` is what one rank made of the node's lanes.
+constexpr std::int64_t exchange_elements = std::int64_t{1} << 18;  // of a shard, sent and added up at once
+constexpr std::int64_t add_elements = 2048;                        // of them, added up at once: they stay in the cache
+
+// Sums over the tree: row(node) is what one rank made of the node's lanes.
 template <class T>
 class TreeSum {
   public:
-    TreeSum(std::map<LaneNode, T const*> rows, std::int64_t width) : rows_(std::move(rows)), width_(width) {}
+    explicit TreeSum(std::int64_t lanes) : lanes_(lanes) {}
+    void set_row(LaneNode node, T const* row) { rows_[node] = row; }
 
-    std::vector<T> at(LaneNode node) const {
-        auto const found = rows_.find(node);
-        if (found != rows_.end()) return std::vector<T>(found->second, found->second + width_);
-        SELVAGE_CHECK(!rows_.empty() && node <= rows_.rbegin()->first, "lane node {} has no sum", node);
-        std::vector<T> left = at(2 * node);
-        std::vector<T> const right = at(2 * node + 1);
-        for (std::int64_t i = 0; i < width_; ++i)
-            left[static_cast<std::size_t>(i)] += right[static_cast<std::size_t>(i)];
-        return left;
+    // out[i] = the root's element i, for all of out.
+    void sum(std::span<T> out) {
+        auto const count = static_cast<std::int64_t>(out.size());
+        for (std::int64_t at = 0; at < count; at += add_elements)
+            sum_into(1, 0, at,
+                     out.subspan(static_cast<std::size_t>(at),
+                                 static_cast<std::size_t>(std::min(add_elements, count - at))));
     }
 
   private:
+    void sum_into(LaneNode node, std::size_t depth, std::int64_t at, std::span<T> out) {
+        if (auto const found = rows_.find(node); found != rows_.end()) {
+            std::copy_n(found->second + at, out.size(), out.begin());
+            return;
+        }
+        SELVAGE_CHECK(node < lanes_, "lane node {} has no sum", node);
+        sum_into(2 * node, depth + 1, at, out);
+        auto const found = rows_.find(2 * node + 1);
+        T const* right = found == rows_.end() ? nullptr : found->second + at;
+        if (right == nullptr) {
+            if (scratch_.size() <= depth) scratch_.resize(depth + 1);
+            scratch_[depth].resize(static_cast<std::size_t>(add_elements));
+            std::span<T> const sum = std::span(scratch_[depth]).first(out.size());
+            sum_into(2 * node + 1, depth + 1, at, sum);
+            right = sum.data();
+        }
+        for (std::size_t i = 0; i < out.size(); ++i) out[i] += right[i];
+    }
+
+    std::int64_t lanes_;
     std::map<LaneNode, T const*> rows_;
-    std::int64_t width_;
+    std::vector<std::vector<T>> scratch_;  // by depth
 };
 
 void collect_roots(LaneNode node, Range covers, Range wanted, std::vector<LaneNode>& out) {
@@ -100,39 +122,43 @@ void tree_reduce_shards(Communicator& data, EvenSplit const& lane_split, std::in
         nodes[r] = subtree_roots(lane_split.part(static_cast<std::int64_t>(r)), lanes);
     SELVAGE_CHECK(nodes[rank].size() == roots.size(), "{} subtree sums for {} subtrees", roots.size(),
                   nodes[rank].size());
+    SELVAGE_CHECK(static_cast<std::int64_t>(out.size()) == shards[rank].size(), "shard of {} elements into {}",
+                  shards[rank].size(), out.size());
 
-    std::int64_t const width = shards[rank].size();
-    SELVAGE_CHECK(static_cast<std::int64_t>(out.size()) == width, "shard of {} elements into {}", width, out.size());
+    std::int64_t widest = 0;
+    for (Range const& shard : shards) widest = std::max(widest, shard.size());
+    TreeSum<float> tree(lanes);
+    std::vector<float> send, recv;
     std::vector<std::size_t> send_counts(ranks), recv_counts(ranks);
-    std::vector<float> send;
-    for (std::size_t r = 0; r < ranks; ++r) {
-        Range const shard = shards[r];
-        if (r != rank)
+    // Piece by piece, so that what is on its way stays small beside the shards.
+    for (std::int64_t first = 0; first < widest; first += exchange_elements) {
+        auto const piece_of = [&](std::size_t r) {
+            auto const [begin, end] = shards[r];
+            return Range{std::min(end, begin + first), std::min(end, begin + first + exchange_elements)};
+        };
+        Range const mine = piece_of(rank);
+        auto const width = static_cast<std::size_t>(mine.size());
+        send.clear();
+        std::size_t received = 0;
+        for (std::size_t r = 0; r < ranks; ++r) {
+            Range const piece = r == rank ? Range{} : piece_of(r);
             for (auto const& root : roots)
-                send.insert(send.end(), root.begin() + shard.begin, root.begin() + shard.end);
-        send_counts[r] = r == rank ? 0 : roots.size() * static_cast<std::size_t>(shard.size()) * sizeof(float);
-        recv_counts[r] = r == rank ? 0 : nodes[r].size() * static_cast<std::size_t>(width) * sizeof(float);
-    }
-    std::size_t received = 0;
-    for (std::size_t const count : recv_counts) received += count;
-    std::vector<float> recv(received / sizeof(float));
-    data.all_to_all_v(std::as_bytes(std::span(send)), send_counts, std::as_writable_bytes(std::span(recv)),
-                      recv_counts);
-
-    std::map<LaneNode, float const*> rows;
-    float const* at = recv.data();
-    for (std::size_t r = 0; r < ranks; ++r) {
-        for (std::size_t i = 0; i < nodes[r].size(); ++i) {
-            if (r == rank) {
-                rows[nodes[r][i]] = roots[i].data() + shards[rank].begin;
-            } else {
-                rows[nodes[r][i]] = at;
-                at += width;
-            }
+                send.insert(send.end(), root.begin() + piece.begin, root.begin() + piece.end);
+            send_counts[r] = roots.size() * static_cast<std::size_t>(piece.size()) * sizeof(float);
+            recv_counts[r] = r == rank ? 0 : nodes[r].size() * width * sizeof(float);
+            received += recv_counts[r] / sizeof(float);
         }
+        recv.resize(received);
+        data.all_to_all_v(std::as_bytes(std::span(send)), send_counts, std::as_writable_bytes(std::span(recv)),
+                          recv_counts);
+        float const* at = recv.data();
+        for (std::size_t r = 0; r < ranks; ++r)
+            for (std::size_t i = 0; i < nodes[r].size(); ++i) {
+                tree.set_row(nodes[r][i], r == rank ? roots[i].data() + mine.begin : at);
+                if (r != rank) at += width;
+            }
+        if (width > 0) tree.sum(out.subspan(static_cast<std::size_t>(first), width));
     }
-    std::vector<float> const total = TreeSum<float>(std::move(rows), width).at(1);
-    std::copy(total.begin(), total.end(), out.begin());
 }
 
 std::vector<double> tree_sum_lanes(Communicator& data, EvenSplit const& lane_split, std::int64_t lanes,
@@ -142,9 +168,11 @@ std::vector<double> tree_sum_lanes(Communicator& data, EvenSplit const& lane_spl
     for (std::int64_t r = 0; r < data.size(); ++r)
         counts.push_back(static_cast<std::size_t>(lane_split.part(r).size() * width) * sizeof(double));
     data.all_gather_v(std::as_bytes(mine), std::as_writable_bytes(std::span(all)), counts);
-    std::map<LaneNode, double const*> rows;
-    for (std::int64_t lane = 0; lane < lanes; ++lane) rows[lanes + lane] = all.data() + lane * width;
-    return TreeSum<double>(std::move(rows), width).at(1);
+    TreeSum<double> tree(lanes);
+    for (std::int64_t lane = 0; lane < lanes; ++lane) tree.set_row(lanes + lane, all.data() + lane * width);
+    std::vector<double> total(static_cast<std::size_t>(width));
+    tree.sum(total);
+    return total;
 }
 
 double tree_sum(std::span<double const> values) {

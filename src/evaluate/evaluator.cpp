@@ -59,10 +59,6 @@ class EvaluationSweep {
                             .token = {}});
         collect();
         while (!stopped_ && !waiting_.empty()) score_some();
-        while (!queue_.exhausted()) {  // stopped: what is left goes undone
-            queue_.next();
-            queue_.progress();
-        }
         queue_.finish();
     }
 
@@ -121,7 +117,8 @@ class EvaluationSweep {
     bool report() {
         auto const all = static_cast<double>(std::max<std::size_t>(1, items_.size()));
         double const done = static_cast<double>(scores_.size()) * data_.size() / all;
-        if (!stopped_ && progress_ && !progress_(std::min(1.0, done))) stopped_ = true;
+        if (progress_ && !progress_(std::min(1.0, done))) queue_.stop();
+        stopped_ = queue_.stopped();
         return !stopped_;
     }
 

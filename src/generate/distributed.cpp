@@ -40,7 +40,8 @@ DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64
     };
     hooks.progress = [&] {
         queue.progress();
-        return !work.progress || work.progress(static_cast<std::int64_t>(result.drafts.size()));
+        if (work.progress && !work.progress(static_cast<std::int64_t>(result.drafts.size()))) queue.stop();
+        return !queue.stopped();
     };
     engine.run(round, hooks);
     result.busy_seconds = timer.seconds();

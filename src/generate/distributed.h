@@ -16,7 +16,7 @@ struct DistributedWork {
     std::function<DraftRequest(std::int64_t)> request;  // of an item
     std::function<std::optional<DraftRequest>(Draft const&)>
         follow_up;                               // optional: what a finished draft asks for next
-    std::function<bool(std::int64_t)> progress;  // drafts finished here so far; false stops
+    std::function<bool(std::int64_t)> progress;  // drafts finished here so far; false stops all ranks
 };
 struct DistributedDrafts {
     std::vector<Draft> drafts;  // of this rank, in the order they were finished

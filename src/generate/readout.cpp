@@ -58,7 +58,7 @@ void Readout::log_probability(std::span<float> out, std::span<Token const> token
 
 void Readout::argmax(std::span<Token> out) {
     SELVAGE_CHECK(static_cast<std::int64_t>(out.size()) == rows_, "{} tokens for {} rows", out.size(), rows_);
-    kernels::argmax(TensorView::of(out.data(), {rows_}), logits_.first(rows_), stream_);
+    kernels::argmax(TensorView::of(out.data(), {rows_}), logits_.first(rows_), model_.drawable_ids(), stream_);
 }
 
 void Readout::sample(std::span<SampledToken> out, std::span<Draw const> draws) {
@@ -79,15 +79,15 @@ void Readout::sample(std::span<SampledToken> out, std::span<Draw const> draws) {
 void Readout::sample_block(std::span<SampledToken> out, std::span<Draw const> draws, std::int64_t first) {
     auto const count = static_cast<std::int64_t>(draws.size());
     TensorView const logits = logits_.view().rows(first, first + count);
-    double const temperature = draws.front().sampler.temperature;
+    auto const temperature = static_cast<float>(draws.front().sampler.temperature);  // 0 also where it is below floats
     if (temperature == 0) {
         TensorView const tokens = tokens_.first(count);
-        kernels::argmax(tokens, logits, stream_);
+        kernels::argmax(tokens, logits, model_.drawable_ids(), stream_);
         for (std::size_t i = 0; i < out.size(); ++i) out[i] = {tokens.as<Token>()[i], 0.0F};
         return;
     }
     TensorView const weights = weights_.first(count);
-    kernels::fixed_point_weights(weights, logits, static_cast<float>(temperature), stream_);
+    kernels::fixed_point_weights(weights, logits, model_.drawable_ids(), temperature, stream_);
     auto const vocabulary = static_cast<std::size_t>(weights.dim(1));
     for (std::size_t i = 0; i < out.size(); ++i) {
         std::span<std::int64_t const> const row(weights.as<std::int64_t>() + i * vocabulary, vocabulary);

@@ -27,7 +27,8 @@ class Readout {
 
     // Logits of some rows of `hidden`, and their log-sum-exp, for the calls below. Error (bad_data): not finite.
     void read(TensorView hidden, std::span<std::int32_t const> rows);
-    // One token per row read. The functions of training: temperature 1, nothing cut.
+    // One token per row read; argmax and sample choose among model.drawable_ids(). The functions of training:
+    // temperature 1, nothing cut.
     void log_probability(std::span<float> out, std::span<Token const> tokens);
     void argmax(std::span<Token> out);
     void sample(std::span<SampledToken> out, std::span<Draw const> draws);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "tensor/layout.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr int request_tag = 201;
 constexpr int answer_tag = 202;
+constexpr int stop_tag = 203;
 constexpr auto nap = std::chrono::microseconds(50);
 
 // What a rank wants: more items, or nothing more (it stops before the items end).
@@ -54,11 +56,24 @@ void WorkQueue::take_answer(std::span<std::byte const> answer) {
     low_ = static_cast<std::int64_t>(items_.size()) / 2;
 }
 
+// On rank 0: nothing more is handed out, and the others are told to drop what they hold.
+void WorkQueue::stop_all() {
+    counter_ = count_;
+    if (std::exchange(stopped_, true)) return;
+    for (int rank = 1; rank < axis_.size(); ++rank) axis_.send({}, rank, stop_tag);
+}
+
+void WorkQueue::stop() {
+    if (axis_.rank() == 0) return stop_all();
+    stopped_ = true;  // rank 0 learns it from finish()
+    items_.clear();
+}
+
 // Blocks shrink with what is left, so that the last ones are spread over all ranks.
 void WorkQueue::serve(Message const& request) {
+    if (value_of<Wish>(request.bytes) == Wish::end) stop_all();
     std::int64_t const left = count_ - counter_;
-    std::int64_t block = std::min({left, ahead_, std::max<std::int64_t>(1, left / (2 * axis_.size()))});
-    if (value_of<Wish>(request.bytes) == Wish::end) block = 0;
+    std::int64_t const block = std::min({left, ahead_, std::max<std::int64_t>(1, left / (2 * axis_.size()))});
     Range const range{counter_, counter_ + block};
     counter_ += block;
     if (block == 0) ++told_;
@@ -87,9 +102,11 @@ void WorkQueue::progress() {
     Message message;
     if (axis_.rank() == 0) {
         while (told_ < axis_.size() - 1 && axis_.poll(request_tag, message)) serve(message);
-    } else if (asked_ && axis_.poll(answer_tag, message)) {
-        take_answer(message.bytes);
+        return;
     }
+    if (asked_ && axis_.poll(answer_tag, message)) take_answer(message.bytes);
+    if (!told_stop_ && axis_.poll(stop_tag, message)) told_stop_ = stopped_ = true;
+    if (stopped_) items_.clear();
 }
 
 void WorkQueue::finish() {
@@ -106,8 +123,11 @@ void WorkQueue::finish() {
         }
         items_.clear();
     }
-    // Nobody may ask a next queue on this axis while rank 0 still serves this one.
-    axis_.barrier();
+    // Nobody may ask a next queue on this axis while rank 0 still serves this one: it comes here after its last answer.
+    std::uint8_t told = stopped_ ? 1 : 0;
+    axis_.broadcast(std::as_writable_bytes(std::span(&told, 1)), 0);
+    if (axis_.rank() != 0 && told != 0 && !told_stop_) axis_.receive(0, stop_tag);
+    stopped_ = stopped_ || told != 0;
 }
 
 }  // namespace selvage

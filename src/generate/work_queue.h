@@ -20,13 +20,18 @@ class WorkQueue {
     std::optional<std::int64_t> next();
     bool exhausted();
     void progress();
-    // Collective, after exhausted() everywhere (or to stop early: items not taken are dropped). Rank 0 serves until all
-    // have been told; no message is left in flight.
+    // Not collective: one rank stops early, and so everyone does. Items not taken are dropped.
+    void stop();
+    // Some rank stopped early: there is no point in going on.
+    bool stopped() const { return stopped_; }
+    // Collective, after exhausted() everywhere, or earlier, which is a stop(). Rank 0 serves until all have been told;
+    // no message is left in flight.
     void finish();
 
   private:
     void ask();
     void take_answer(std::span<std::byte const> answer);
+    void stop_all();
     void serve(Message const& request);
 
     Communicator& axis_;
@@ -37,7 +42,9 @@ class WorkQueue {
     std::deque<std::int64_t> items_;  // elsewhere: handed out to this rank, not taken yet
     std::int64_t low_ = 0;            // asks again when no more than this many are left
     bool asked_ = false;
-    bool ended_ = false;  // told that there is nothing more
+    bool ended_ = false;      // told that there is nothing more
+    bool stopped_ = false;    // by this rank, or told so
+    bool told_stop_ = false;  // elsewhere: rank 0's message has come
 };
 
 }  // namespace selvage

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "model/model_weights.h"
 
 namespace selvage {
 
-Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid)
+Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces)
     : config_((validate(config), std::move(config))),
+      drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),
       parameters_(arena, parameter_specs(config_)),
       stream_(arena.device().kind()) {
     SELVAGE_CHECK(config_.vocabulary >= 1, "vocabulary not resolved");

@@ -72,10 +72,14 @@ class Workspace {
 
 class Model {
   public:
-    Model(Arena& arena, ModelConfig config, ProcessGrid const& grid);
+    // The tokenizer has `pieces` pieces (0: as many as the vocabulary has ids). Ids behind them, which pad the
+    // vocabulary, are never drawn or predicted; they count in log-probabilities as every id does.
+    Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces = 0);
     ~Model();
 
     ModelConfig const& config() const { return config_; }
+    // Ids that may be drawn or predicted: 0 .. this - 1.
+    std::int64_t drawable_ids() const { return drawable_ids_; }
     ParameterSet& parameters() { return parameters_; }
     ParameterSet const& parameters() const { return parameters_; }
 
@@ -100,6 +104,7 @@ class Model {
 
   private:
     ModelConfig config_;
+    std::int64_t drawable_ids_;
     ParameterSet parameters_;
     Stream stream_;
     std::unique_ptr<ModelWeights> weights_;

@@ -32,7 +32,7 @@ class RunLoop {
           corpora_(corpora),
           folder_(job.options.run.out),
           marker_(corpora.tokenizer->encode(job.options.weave.rac.marker)),
-          model_(arena, job.model, grid),
+          model_(arena, job.model, grid, static_cast<std::int64_t>(corpora.tokenizer->table().pieces.size())),
           trainer_(arena, grid, model_, job.options.train),
           stop_(folder_, job.options.run.walltime.empty() ? 0 : parse_walltime(job.options.run.walltime), stop_margin,
                 grid.is_root()),

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <thread>
 
+#include "generate/distributed.h"
 #include "generate/small_model.h"
 #include "generate/work_queue.h"
 
@@ -66,6 +67,20 @@ TEST(EngineOnRanks, DraftsEqualThoseOfOneRank) {
         EXPECT_EQ(digest_all(*world, mine), expected_digests) << streams << " streams";
         // Everyone had something to do.
         EXPECT_GT(min_over(*world, static_cast<std::int64_t>(mine.size())), 0);
+    }
+}
+
+TEST(EngineOnRanks, OneRankThatStopsStopsAll) {
+    auto const world = test::world();
+    test::SmallModel small;
+    for (int const first : {0, world->size() - 1}) {
+        Engine engine(small.arena, small.model, test::generate_options(4), test::context, test::special, test::seed);
+        DistributedWork work;
+        work.items = 20000;  // minutes of work
+        work.request = [](std::int64_t item) { return test::free_request(static_cast<std::uint32_t>(item)); };
+        work.progress = [&](std::int64_t done) { return world->rank() != first || done < 3; };
+        auto const mine = run_distributed(engine, *world, round_number, 4, work);
+        EXPECT_LT(sum_over(*world, static_cast<std::int64_t>(mine.drafts.size())), work.items / 4);
     }
 }
 

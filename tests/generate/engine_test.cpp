@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 
+#include "generate/forced.h"
 #include "generate/small_model.h"
 
 namespace selvage {
@@ -29,6 +30,40 @@ std::vector<Draft> drafts_of(SmallModel& small, GenerateOptions const& options, 
     auto drafts = engine.run_all(round, std::move(requests));
     if (counters != nullptr) *counters = engine.counters();
     return drafts;
+}
+
+TEST(Engine, IdsWithoutAPieceAreNeverDrawn) {
+    constexpr Token pieces = 41;
+    SmallModel all;
+    SmallModel padded(64, pieces);
+    auto const largest = [](std::vector<Draft> const& drafts) {
+        Token most = 0;
+        for (Draft const& draft : drafts)
+            most = std::max(most, *std::max_element(draft.tokens.begin(), draft.tokens.end()));
+        return most;
+    };
+    EXPECT_GT(largest(drafts_of(all, generate_options(8), free_requests(40))), pieces);
+    auto const requests = free_requests(40);
+    auto const drafts = drafts_of(padded, generate_options(8), requests);
+    EXPECT_EQ(largest(drafts), pieces - 1);
+    // Log-probabilities are those of the whole vocabulary, as in training.
+    ForcedPass pass(all.arena, all.model, context, seed);
+    for (std::size_t i = 0; i < 10; ++i) {
+        ForcedSequence sequence{.inputs = requests[i].prompt,
+                                .first = static_cast<std::int64_t>(requests[i].prompt.size()) - 1,
+                                .targets = drafts[i].tokens};
+        sequence.inputs.insert(sequence.inputs.end(), drafts[i].tokens.begin(), drafts[i].tokens.end() - 1);
+        EXPECT_EQ(pass.run({&sequence, 1}, nullptr, 2, Purpose::sample)[0].logprob, drafts[i].logprob);
+    }
+}
+
+TEST(Engine, TemperaturesTooSmallForAFloatAreZero) {
+    SmallModel small;
+    auto requests = free_requests(6);
+    for (DraftRequest& request : requests) request.sampler = {.temperature = 0};
+    auto const greedy = drafts_of(small, generate_options(8), requests);
+    for (DraftRequest& request : requests) request.sampler = {.temperature = 1e-60};
+    EXPECT_EQ(differing(drafts_of(small, generate_options(8), requests), greedy), 0);
 }
 
 TEST(Engine, DraftsAreSane) {

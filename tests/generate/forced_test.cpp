@@ -140,7 +140,7 @@ TEST(Forced, DrawsAreThoseOfTheContract) {
     Tensor weights(small.arena, "test weights", DType::i64, {rows, 64});
     Stream stream(DeviceKind::cpu);
     small.model.logits(logits, small.model.forward(packed.batch(), cache, workspace));
-    kernels::fixed_point_weights(weights, logits, 1.0F, stream);
+    kernels::fixed_point_weights(weights, logits, 64, 1.0F, stream);
     Random const random(seed, Purpose::sample);
     for (std::uint32_t t = 0; t < draft.tokens.size(); ++t) {
         std::uint64_t const bits = random.bits({round_number, 13, t, static_cast<std::uint16_t>(request.sample), 1, 0});

@@ -89,6 +89,31 @@ TEST(WorkQueue, NothingIsLeftBehindByAnEarlyStop) {
     EXPECT_FALSE(world->poll(202, message));
 }
 
+TEST(WorkQueue, AStopOfOneRankStopsAll) {
+    auto const world = test::world();
+    for (int const first : {0, world->size() - 1}) {
+        WorkQueue queue(*world, 1 << 30, 16);
+        std::int64_t taken = 0;
+        while (!queue.stopped()) {
+            queue.progress();
+            if (queue.next()) ++taken;
+            if (world->rank() == first && taken >= 10) queue.stop();
+            if (queue.stopped()) break;
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+        }
+        EXPECT_EQ(queue.next(), std::nullopt);
+        queue.finish();
+        EXPECT_TRUE(queue.stopped());
+        EXPECT_LT(sum_over(*world, taken), 100000);
+        WorkQueue next(*world, 10, 3);
+        EXPECT_EQ(drain(*world, next, 10, [](std::int64_t) {}), std::vector<std::int64_t>(10, 1));
+        EXPECT_FALSE(next.stopped());
+    }
+    Message message;
+    world->barrier();
+    EXPECT_FALSE(world->poll(203, message));
+}
+
 TEST(WorkQueue, HoldsNoMoreThanItsShareAhead) {
     auto const world = test::world();
     WorkQueue queue(*world, 1000, 6);

@@ -64,20 +64,38 @@ TEST_P(Softmax, CrossEntropyGradient) {
 
 TEST_P(Softmax, ArgmaxTakesTheLowestOfEqualLogits) {
     std::vector<std::int32_t> best(rows);
-    argmax(view(best), view(logits, {rows, n}), stream);
+    argmax(view(best), view(logits, {rows, n}), n, stream);
     for (std::int64_t row = 0; row < rows; ++row) {
         auto const first = logits.begin() + row * n;
         EXPECT_EQ(best[static_cast<std::size_t>(row)], std::max_element(first, first + n) - first);
     }
     Floats const same(logits.size(), -3.0F);
-    argmax(view(best), view(same, {rows, n}), stream);
+    argmax(view(best), view(same, {rows, n}), n, stream);
     EXPECT_EQ(best, std::vector<std::int32_t>(rows, 0));
+}
+
+TEST_P(Softmax, OnlyTheFirstIdsAreChosen) {
+    std::int64_t const ids = (n + 1) / 2;
+    Floats high = logits;
+    for (std::int64_t row = 0; row < rows; ++row)
+        std::fill(high.begin() + row * n + ids, high.begin() + (row + 1) * n, 500.0F);
+    std::vector<std::int32_t> best(rows);
+    argmax(view(best), view(high, {rows, n}), ids, stream);
+    std::vector<std::int64_t> weights(high.size(), -1);
+    fixed_point_weights(TensorView::of(weights.data(), {rows, n}), view(high, {rows, n}), ids, 1.0F, stream);
+    for (std::int64_t row = 0; row < rows; ++row) {
+        auto const first = logits.begin() + row * n;
+        std::int64_t const wanted = std::max_element(first, first + ids) - first;
+        EXPECT_EQ(best[static_cast<std::size_t>(row)], wanted);
+        EXPECT_EQ(weights[static_cast<std::size_t>(row * n + wanted)], std::int64_t{1} << 40);
+        for (std::int64_t i = ids; i < n; ++i) ASSERT_EQ(weights[static_cast<std::size_t>(row * n + i)], 0) << i;
+    }
 }
 
 TEST_P(Softmax, FixedPointWeights) {
     std::vector<std::int64_t> weights(logits.size());
     float const temperature = 0.7F;
-    fixed_point_weights(TensorView::of(weights.data(), {rows, n}), view(logits, {rows, n}), temperature, stream);
+    fixed_point_weights(TensorView::of(weights.data(), {rows, n}), view(logits, {rows, n}), n, temperature, stream);
     double const one = 0x1p40;
     for (std::int64_t row = 0; row < rows; ++row) {
         float const largest = *std::max_element(logits.begin() + row * n, logits.begin() + (row + 1) * n);
@@ -105,7 +123,7 @@ TEST(Softmax, MaskedLogits) {
     log_sum_exp(view(total, {1}), view(logits, {1, n}), stream);
     EXPECT_EQ(total[0], 1.5F);
     std::vector<std::int64_t> weights(logits.size(), -1);
-    fixed_point_weights(TensorView::of(weights.data(), {1, n}), view(logits, {1, n}), 1.0F, stream);
+    fixed_point_weights(TensorView::of(weights.data(), {1, n}), view(logits, {1, n}), n, 1.0F, stream);
     for (std::size_t i = 0; i < weights.size(); ++i) ASSERT_EQ(weights[i], i == 2000 ? std::int64_t{1} << 40 : 0);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/softmax.h"
 
+#include <algorithm>
+
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
@@ -26,6 +28,10 @@ void check_targets(TensorView targets, TensorView logits) {
     }
 }
 
+void check_ids(std::int64_t ids, TensorView logits) {
+    SELVAGE_CHECK(0 < ids && ids <= logits.dim(1), "{} ids of a vocabulary of {}", ids, logits.dim(1));
+}
+
 }  // namespace
 
 void log_sum_exp(TensorView log_sum_exp, TensorView logits, Stream&) {
@@ -43,13 +49,14 @@ void target_log_probability(TensorView out, TensorView logits, TensorView log_su
     for (std::int64_t row = 0; row < logits.dim(0); ++row) o[row] = x[row * logits.dim(1) + target[row]] - total[row];
 }
 
-void argmax(TensorView out, TensorView logits, Stream&) {
+void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream&) {
+    check_ids(ids, logits);
     std::int32_t* const o = out.as<std::int32_t>();
     over_rows(logits, [&](std::int64_t row, float const* x) {
-        float const largest = kernel_table().row_max(x, logits.dim(1));
+        float const largest = kernel_table().row_max(x, ids);
         std::int64_t i = 0;
-        while (i < logits.dim(1) && x[i] != largest) ++i;
-        o[row] = static_cast<std::int32_t>(i < logits.dim(1) ? i : 0);
+        while (i < ids && x[i] != largest) ++i;
+        o[row] = static_cast<std::int32_t>(i < ids ? i : 0);
     });
 }
 
@@ -63,13 +70,15 @@ void cross_entropy_backward(TensorView logits, TensorView log_sum_exp, TensorVie
     });
 }
 
-void fixed_point_weights(TensorView out, TensorView logits, float temperature, Stream&) {
+void fixed_point_weights(TensorView out, TensorView logits, std::int64_t ids, float temperature, Stream&) {
+    check_ids(ids, logits);
     SELVAGE_CHECK(temperature > 0 && logits.dim(1) <= (std::int64_t{1} << 22), "temperature {}, vocabulary {}",
                   temperature, logits.dim(1));
     std::int64_t* const o = out.as<std::int64_t>();
     over_rows(logits, [&](std::int64_t row, float const* x) {
         std::int64_t const n = logits.dim(1);
-        kernel_table().row_fixed_point(o + row * n, x, kernel_table().row_max(x, n), temperature, n);
+        kernel_table().row_fixed_point(o + row * n, x, kernel_table().row_max(x, ids), temperature, ids);
+        std::fill(o + row * n + ids, o + (row + 1) * n, std::int64_t{0});
     });
 }
 
