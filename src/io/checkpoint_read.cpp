@@ -150,6 +150,7 @@ CheckpointInfo load_info(FileReader const& file) {
     auto const model = file.text_attribute("/", "model");
     if (!model) file.fail_at("/", "without the attribute model");
     info.model = *model;
+    info.data_digest = file.text_attribute("/", "data_digest").value_or("");
     info.tokenizer = read_tokenizer(file);
     if (file.format() == "selvage-checkpoint") info.state = load_state(file);
     return info;

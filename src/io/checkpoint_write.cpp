@@ -204,6 +204,7 @@ void write_moments(Communicator& all, Writers const& writers, FileWriter* file, 
 CheckpointInfo agreed_info(Communicator& all, CheckpointInfo info) {
     info.deck = broadcast_text(all, std::move(info.deck), 0);
     info.model = broadcast_text(all, std::move(info.model), 0);
+    info.data_digest = broadcast_text(all, std::move(info.data_digest), 0);
     RunState& state = info.state;
     std::vector<std::int64_t> numbers = {
         state.step,   state.round,         static_cast<std::int64_t>(state.phase),
@@ -232,7 +233,10 @@ std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const
             path, shard != nullptr ? "selvage-checkpoint" : "selvage-model",
             FileWriter::Options{writers.group.get(),
                                 expected_file_bytes(content_bytes(info, parameters, shard != nullptr), datasets)});
-        file->root_attributes(info.deck, {{{"model", info.model}}, {}, {}});
+        Attributes attributes;
+        attributes.text["model"] = info.model;
+        if (!info.data_digest.empty()) attributes.text["data_digest"] = info.data_digest;
+        file->root_attributes(info.deck, attributes);
         write_tokenizer(*file, info.tokenizer);
         if (shard != nullptr) {
             write_state(*file, info.state);

@@ -100,9 +100,10 @@ struct CheckpointInfo {
     std::string model;  // TOML of the model's configuration
     TokenizerTable tokenizer;
     RunState state;
+    std::string data_digest;  // of the training examples (Corpus::digest); "" in a model
 };
 // Collective over `io`'s communicator: every rank calls it with the same path, parameters and tokenizer and its own
-// shard; deck, model and state are taken from rank 0. `writers` ranks open the file (0: one per node). Returns the
+// shard; the rest of `info` is taken from rank 0. `writers` ranks open the file (0: one per node). Returns the
 // bytes written (on every rank).
 std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info,
                               ParameterSet const& parameters, OptimizerShard const& shard, std::int64_t writers);
