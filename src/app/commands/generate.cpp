@@ -82,6 +82,7 @@ std::unique_ptr<Corpus> open_prompts(Session& session, OpenedModel const& opened
         corpus = std::make_unique<Corpus>(session.io(), std::vector<std::string>{path}, options.context,
                                           options.too_long, opened.config.vocabulary);
     });
+    tell_too_long(path, *corpus, options);
     return corpus;
 }
 
