@@ -106,13 +106,24 @@ class RunLoop {
         bool const is_whole = phase != io::Phase::train || state_.step_in_round == 0;
         bool const is_empty = phase == io::Phase::evaluate && !forecast_.evaluates_after(round);
         Timer const timer;
-        one_phase();
+        placed_phase();
         if (state_.phase == phase && state_.round == round) return;  // asked to stop
         if (is_whole && !is_empty) forecast_.took(phase, round, timer.seconds());
         auto const left = forecast_.after(phase, round);
         if (phase == io::Phase::evaluate && left && *left > 0)
             log::info("round {} of {} is done; the run ends about {} ({} to go)", round, options_.run.rounds,
                       local_time_in(*left), format_duration(*left));
+    }
+
+    // What a model cannot do (a log-probability that is not finite, say) gets the place in the run.
+    void placed_phase() {
+        io::Phase const phase = state_.phase;
+        try {
+            one_phase();
+        } catch (Error const& error) {
+            if (error.code() != ExitCode::bad_data || phase == io::Phase::train) throw;
+            fail(ExitCode::bad_data, "round {}, after step {}: {}", state_.round, state_.step, error.what());
+        }
     }
 
     std::optional<double> seconds_after_this() const { return forecast_.after(state_.phase, state_.round); }

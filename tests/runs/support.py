@@ -109,6 +109,24 @@ class JobTest(unittest.TestCase):
         self.assertEqual(code, expect, f"{' '.join(map(str, words))} on {ranks} ranks:\n{output}\n{errors}")
         return output + errors
 
+    def refuse(self, arguments, code, *words, ranks=1):
+        """The program ends with `code` and one error line that has all the words, in time; returns what it wrote."""
+        got, output, errors = program(arguments, ranks, timeout=30)
+        text = f"{' '.join(map(str, arguments))} on {ranks} ranks:\n{output}\n{errors}"
+        self.assertEqual(got, code, text)
+        lines = [line for line in errors.splitlines() if " error " in line]
+        self.assertEqual(len(lines), 1, text)
+        for word in words:
+            self.assertIn(str(word), lines[0])
+        self.assertNotIn("internal", lines[0])
+        return output + errors
+
+    def refuse_run(self, settings, code, *words, ranks=1, deck=None, options=(), out="refused"):
+        arguments = ["run", deck or self.deck, "--out", self.folder / out, *options]
+        for setting in settings:
+            arguments += ["--set", setting]
+        return self.refuse(arguments, code, *words, ranks=ranks)
+
     def checkpoints(self, out):
         return sorted((self.folder / out / "checkpoints").glob("step-*.h5"))
 
@@ -146,4 +164,4 @@ class JobTest(unittest.TestCase):
             return process.wait(timeout)
 
 
-__all__ = ["JobTest", "datasets", "h5py", "numpy", "program", "unittest"]
+__all__ = ["JobTest", "command", "datasets", "h5py", "numpy", "program", "shutil", "unittest"]
