@@ -45,9 +45,6 @@ class Decks(JobTest):
         changed.write_text(text.replace(old, new, 1))
         line = text[:text.index(old)].count("\n") + 1
         self.refuse_run([], BAD_DATA, f"{changed}:{line}", *words, deck=changed, ranks=ranks)
-        code, output, _ = program(["check", changed])
-        self.assertEqual(code, BAD_DATA)
-        self.assertIn(f"{changed}:{line}", output)
 
     def test_keys(self):
         self.refuse_deck("hidden = 32", "hiden = 32", "model.hiden", "did you mean model.hidden?", ranks=2)
@@ -61,6 +58,16 @@ class Decks(JobTest):
     def test_keys_that_must_fit_each_other(self):
         self.refuse_deck("micro_batch_tokens = 128", "micro_batch_tokens = 64", "train.micro_batch_tokens is 64", "data.context = 96")
         self.refuse_deck("lanes = 8", "lanes = 6", "train.lanes is 6", "power of two")
+
+    def test_check(self):
+        wrong = self.folder / "wrong.toml"
+        wrong.write_text(self.deck.read_text().replace("hidden = 32", "hiden = 32"))
+        code, output, _ = program(["check", self.deck, wrong, self.folder / "none.toml"], 2)
+        self.assertEqual(code, BAD_DATA)
+        good, bad, missing = output.splitlines()
+        self.assertEqual(good, f"{self.deck}: good")
+        self.assertTrue(bad.startswith(f"{wrong}:8: ") and "model.hidden" in bad, bad)
+        self.assertIn("none.toml cannot be opened", missing)
 
     def test_missing_paths(self):
         for name in ("train", "heldout"):
@@ -148,10 +155,14 @@ class Data(JobTest):
             with self.subTest(name=name):
                 path = self.folder / f"{name}.h5"
                 self.refuse_run([f"data.train='{path}'"], BAD_DATA, path)
-                code, output, _ = program(["check", path])
-                self.assertEqual(code, BAD_DATA)
-                self.assertIn(str(path), output)
                 self.refuse(["info", path], BAD_DATA, path)
+        paths = [self.folder / f"{name}.h5" for name in self.damaged]
+        code, output, _ = program(["check", *paths])
+        self.assertEqual(code, BAD_DATA)
+        self.assertEqual(len(output.splitlines()), len(paths))
+        for path, line in zip(paths, output.splitlines()):
+            self.assertIn(str(path), line)
+            self.assertNotIn("good", line)
         self.refuse_run([f"data.heldout='{self.folder}/cut.h5'"], BAD_DATA, "cut.h5", ranks=2)
         self.refuse_run(["data.train='none.h5'"], MISSING, "none.h5", ranks=2)
         self.refuse_run(["data.validation='none.h5'"], MISSING, "none.h5")
@@ -161,7 +172,9 @@ class Data(JobTest):
             path = self.folder / f"{name}.h5"
             with self.subTest(name=name):
                 self.refuse(["generate", path, "--prompt", "a"], BAD_DATA, path)
-                self.refuse_run([f"model.from='{path}'"], BAD_DATA, path)
+        self.refuse_run([f"model.from='{self.folder}/cut.h5'"], BAD_DATA, "cut.h5", ranks=2)
+        self.refuse_run([f"model.from='{self.folder}/train.h5'"], BAD_DATA, "selvage-data")
+        self.refuse_run([f"model.from='{self.folder}/none.h5'"], MISSING, "none.h5")
         self.refuse(["evaluate", self.folder / "train.h5", self.deck], BAD_DATA, "selvage-data", ranks=2)
         self.refuse(["score", self.folder / "none.h5", "--data", self.folder / "train.h5", "--output", self.folder / "s.h5"],
                     MISSING, "none.h5", ranks=2)

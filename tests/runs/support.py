@@ -56,7 +56,7 @@ keep = 20
 
 def program(arguments, ranks=1, environment=None, timeout=120):
     """Runs the program; returns (exit code, standard output, standard error)."""
-    result = subprocess.run(command(arguments, ranks), capture_output=True, text=True, timeout=timeout,
+    result = subprocess.run(command(arguments, ranks), capture_output=True, text=True, errors="replace", timeout=timeout,
                             env={**os.environ, **(environment or {})})
     return result.returncode, result.stdout, result.stderr
 
