@@ -383,20 +383,10 @@ class RunLoop {
             log_->add(result.row);
             log_->flush();
         });
-        if (log_) tell_evaluation(result, round, seconds);
-        return true;
-    }
-
-    static void tell_evaluation(EvaluationResult const& result, std::int64_t round, double seconds) {
-        auto const value = [&](char const* name) {
-            return result.row.metrics.contains(name) ? result.row.metrics.at(name).value : 0.0;
-        };
-        log::info(
-            "round {}: evaluated in {}: forced_nll {:.4f}, forced_agreement {:.4f}, free_agreement {:.4f}, gap {:.4f}",
-            round, format_duration(seconds), value("forced_nll"), value("forced_agreement"), value("free_agreement"),
-            value("gap"));
+        log::info("round {}: evaluated in {}: {}", round, format_duration(seconds), evaluation_text(result.row));
         if (result.skipped > 0)
             log::info("round {}: {} held-out examples do not fit the context and were left out", round, result.skipped);
+        return true;
     }
 
     // A checkpoint of numbers that are not finite would push out a good one.
@@ -471,21 +461,6 @@ class RunLoop {
 };
 
 }  // namespace
-
-Corpora open_corpora(io::IoThread& io, DataOptions const& options, std::int64_t vocabulary) {
-    auto const open = [&](std::vector<std::string> const& paths) {
-        return Corpus(io, paths, options.context, options.too_long, vocabulary);
-    };
-    Corpora corpora{open(options.train), open(options.heldout), std::nullopt, nullptr};
-    if (!options.validation.empty()) corpora.validation.emplace(open(options.validation));
-    for (Corpus const* other : {&corpora.heldout, corpora.validation ? &*corpora.validation : nullptr})
-        if (other != nullptr && !(other->tokenizer() == corpora.train.tokenizer()))
-            fail(ExitCode::bad_data,
-                 "data.train and data.heldout or data.validation were prepared with different tokenizers; prepare them "
-                 "again with one");
-    corpora.tokenizer = make_tokenizer(corpora.train.tokenizer());
-    return corpora;
-}
 
 RunEnd run_job(Arena& arena, ProcessGrid const& grid, io::IoThread& io, Job const& job, Corpora const& corpora) {
     return RunLoop(arena, grid, io, job, corpora).run();
