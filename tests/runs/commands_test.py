@@ -97,6 +97,7 @@ class Commands(JobTest):
             logprob = file["logprob"][()]
             self.assertTrue((logprob[file["offsets"][:-1]] == 0).all() and (logprob <= 0).all() and (logprob < 0).any())
         self.done(["check", self.folder / "s1.h5"])
+        self.assertIn("selvage-scores", self.done(["info", self.folder / "s1.h5"])[0])
 
     def test_evaluate(self):
         words = ["evaluate", self.checkpoint, self.deck, "--set", "evaluate.examples=0"]

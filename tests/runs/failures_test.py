@@ -79,7 +79,8 @@ class OutputFolder(JobTest):
             while not (self.folder / "busy/run.h5").exists() and time.time() < end:
                 time.sleep(0.01)
             second = subprocess.Popen(command(words, 1), stderr=subprocess.PIPE, text=True)
-            self.assertIn(f"waiting for process {first.pid} on {socket.gethostname()}", second.stderr.readline())
+            waiting = next(line for line in second.stderr if "waiting" in line)
+            self.assertIn(f"waiting for process {first.pid} on {socket.gethostname()}", waiting)
             self.assertIsNone(second.poll())
         finally:
             for process in (second, first):
