@@ -17,14 +17,55 @@ std::optional<Start> try_checkpoint(io::IoThread& io, io::Path const& path, io::
         io::CheckpointInfo const info = io::read_checkpoint_info(io, path);
         if (info.state.phase == io::Phase::train)
             io::read_woven(io, io::round_path(folder / "woven", info.state.round));
-        return Start{path, info.state, info.deck};
+        return Start{path, info.state, info.deck, {}};
     } catch (Error const& error) {
         log::warning("passing over {}: {}", path.string(), error.what());
         return std::nullopt;
     }
 }
 
-void move_aside(std::vector<io::Path> const& paths, io::Path const& folder) {
+bool may_differ(std::string const& key) {
+    constexpr char const* free_keys[] = {"run.out",           "run.walltime",           "run.hang_minutes",
+                                         "run.rounds",        "train.threads_per_rank", "generate.streams",
+                                         "generate.cache_mib"};
+    if (key.starts_with("grid.") || key.starts_with("checkpoint.")) return true;
+    return std::find(std::begin(free_keys), std::end(free_keys), key) != std::end(free_keys);
+}
+
+}  // namespace
+
+Start choose_start(io::IoThread& io, io::Path const& folder, std::string const& choice) {
+    auto const checkpoints = io::list_checkpoints(folder / "checkpoints");
+    if (choice == "never") {
+        Start start;
+        start.to_set_aside = {folder / "run.h5", folder / "drafts", folder / "woven", folder / "checkpoints"};
+        return start;
+    }
+    if (choice == "auto") {
+        for (io::Path const& path : checkpoints)
+            if (auto const start = try_checkpoint(io, path, folder)) return *start;
+        if (!checkpoints.empty())
+            fail(ExitCode::bad_data,
+                 "none of the {} checkpoints in {} can be read (see the warnings above); start again with --resume "
+                 "never",
+                 checkpoints.size(), (folder / "checkpoints").string());
+        return {};
+    }
+    io::Path const named = fs::absolute(choice);
+    if (!fs::exists(named))
+        fail(ExitCode::missing_input, "--resume {}: no such file; give auto, never, or the path of a checkpoint",
+             choice);
+    io::CheckpointInfo const info = io::read_checkpoint_info(io, named);
+    if (info.state.phase == io::Phase::train) io::read_woven(io, io::round_path(folder / "woven", info.state.round));
+    std::vector<io::Path> newer;
+    for (io::Path const& path : checkpoints) {
+        if (fs::equivalent(path, named)) break;
+        newer.push_back(path);
+    }
+    return {named, info.state, info.deck, newer};
+}
+
+void set_aside(std::vector<io::Path> const& paths, io::Path const& folder) {
     std::vector<io::Path> present;
     std::copy_if(paths.begin(), paths.end(), std::back_inserter(present),
                  [](io::Path const& path) { return fs::exists(path); });
@@ -44,42 +85,16 @@ void move_aside(std::vector<io::Path> const& paths, io::Path const& folder) {
     log::info("what was in {} of an earlier run is now in {}", folder.string(), aside.string());
 }
 
-bool may_differ(std::string const& key) {
-    constexpr char const* free_keys[] = {"run.out",           "run.walltime",           "run.hang_minutes",
-                                         "run.rounds",        "train.threads_per_rank", "generate.streams",
-                                         "generate.cache_mib"};
-    if (key.starts_with("grid.") || key.starts_with("checkpoint.")) return true;
-    return std::find(std::begin(free_keys), std::end(free_keys), key) != std::end(free_keys);
-}
-
-}  // namespace
-
-Start choose_start(io::IoThread& io, io::Path const& folder, std::string const& choice) {
-    auto const checkpoints = io::list_checkpoints(folder / "checkpoints");
-    if (choice == "never") {
-        move_aside({folder / "run.h5", folder / "drafts", folder / "woven", folder / "checkpoints"}, folder);
-        return {};
+void remove_unfinished(io::Path const& folder) {
+    int count = 0;
+    for (io::Path const& place : {folder, folder / "drafts", folder / "woven", folder / "checkpoints"}) {
+        std::error_code error;
+        std::vector<io::Path> found;
+        for (auto const& entry : fs::directory_iterator(place, error))
+            if (entry.path().filename().string().ends_with(".h5.partial")) found.push_back(entry.path());
+        for (io::Path const& path : found) count += fs::remove(path, error) ? 1 : 0;
     }
-    if (choice == "auto") {
-        for (io::Path const& path : checkpoints)
-            if (auto const start = try_checkpoint(io, path, folder)) return *start;
-        if (!checkpoints.empty())
-            fail(ExitCode::bad_data,
-                 "none of the {} checkpoints in {} can be read (see the warnings above); start again with --resume "
-                 "never",
-                 checkpoints.size(), (folder / "checkpoints").string());
-        return {};
-    }
-    io::Path const named = fs::absolute(choice);
-    io::CheckpointInfo const info = io::read_checkpoint_info(io, named);
-    if (info.state.phase == io::Phase::train) io::read_woven(io, io::round_path(folder / "woven", info.state.round));
-    std::vector<io::Path> newer;
-    for (io::Path const& path : checkpoints) {
-        if (fs::exists(named) && fs::equivalent(path, named)) break;
-        newer.push_back(path);
-    }
-    move_aside(newer, folder);
-    return {named, info.state, info.deck};
+    if (count > 0) log::info("removed {} unfinished file(s) of an earlier job in {}", count, folder.string());
 }
 
 void check_same_deck(std::string const& old_deck, std::string const& new_deck, io::Path const& checkpoint) {

@@ -47,6 +47,16 @@ OpenedModel open_model(Session& session, std::string const& path) {
     return opened;
 }
 
+void tell_too_long(std::string const& name, Corpus const& corpus, DataOptions const& options) {
+    std::int64_t const dropped = corpus.dropped();
+    std::int64_t const truncated = corpus.truncated();
+    if (dropped + truncated == 0) return;
+    log::info(
+        "{}: {} of {} pairs are longer than data.context = {}: {} dropped, {} with the beginning of the prompt cut "
+        "(data.too_long)",
+        name, dropped + truncated, corpus.size() + dropped, options.context, dropped, truncated);
+}
+
 std::unique_ptr<io::IoThread> open_io(MpiSession& mpi) {
     auto const world = mpi.world();
     return std::make_unique<io::IoThread>(*world, mpi.has_threads());

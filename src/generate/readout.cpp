@@ -46,7 +46,7 @@ void Readout::read(TensorView hidden, std::span<std::int32_t const> rows) {
     if (!std::all_of(sums, sums + rows_, [](float sum) { return std::isfinite(sum); }))
         fail(ExitCode::bad_data,
              "the model's log-probabilities are not finite (its weights have diverged or are damaged); go back to an "
-             "earlier checkpoint, lower train.learning_rate");
+             "earlier checkpoint (as model.from), and lower train.learning_rate");
 }
 
 void Readout::log_probability(std::span<float> out, std::span<Token const> tokens) {

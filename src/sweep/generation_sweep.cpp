@@ -55,10 +55,10 @@ class Sweep {
         return items;
     }
 
-    void run_forced(std::span<Item const> items, std::vector<Draft>& drafts) {
+    void run_forced(std::span<Item const> items, std::optional<double> after, std::vector<Draft>& drafts) {
         if (items.empty()) return;
         Progress progress(fmt::format("round {} forced pass", round_), static_cast<std::int64_t>(items.size()),
-                          "drafts", grid_.is_root());
+                          "drafts", grid_.is_root(), after);
         Timer const timer;
         std::int64_t const rows = std::max(options_.data.context, options_.train.micro_batch_tokens);
         ForcedPass pass(arena_, model_, rows, options_.run.seed);
@@ -72,10 +72,10 @@ class Sweep {
         busy_seconds_ += timer.seconds();
     }
 
-    void run_generated(std::span<Item const> items, std::vector<Draft>& drafts) {
+    void run_generated(std::span<Item const> items, std::optional<double> after, std::vector<Draft>& drafts) {
         if (items.empty()) return;
         Progress progress(fmt::format("round {} generation", round_), static_cast<std::int64_t>(items.size()), "drafts",
-                          grid_.is_root());
+                          grid_.is_root(), after);
         Engine engine(arena_, model_, options_.generate, options_.data.context, special_,
                       static_cast<std::uint64_t>(options_.run.seed));
         DistributedWork work;
@@ -179,7 +179,8 @@ class Sweep {
 GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& model,
                                   std::span<Example const> examples, JobOptions const& options,
                                   weave::WeaveMethod method, std::int64_t round, std::int64_t schedule_rounds,
-                                  SpecialTokens const& special, std::function<bool()> const& keep_going) {
+                                  SpecialTokens const& special, std::optional<double> after,
+                                  std::function<bool()> const& keep_going) {
     Communicator& data = grid.data();
     Sweep sweep(arena, grid, model, options, method, round, schedule_rounds, special, keep_going);
     Items const items = sweep.sort_out(examples);
@@ -188,8 +189,8 @@ GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& 
     model.pack(arena);
     sweep.run_forced(
         std::span(items.forced).subspan(static_cast<std::size_t>(share.begin), static_cast<std::size_t>(share.size())),
-        mine);
-    sweep.run_generated(items.generated, mine);
+        items.generated.empty() ? after : std::nullopt, mine);
+    sweep.run_generated(items.generated, after, mine);
     model.unpack();
 
     std::int64_t tokens = 0;

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,10 +20,11 @@ struct GenerationResult {
 
 // Drafts of `examples` for a round with `method` (not none), over the ranks of the data axis: free drafts are handed
 // out dynamically, forced ones are split evenly. Collective over data. The drafts do not depend on the ranks or
-// streams.
+// streams. `after`: see Progress.
 GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& model,
                                   std::span<Example const> examples, JobOptions const& options,
                                   weave::WeaveMethod method, std::int64_t round, std::int64_t schedule_rounds,
-                                  SpecialTokens const& special, std::function<bool()> const& keep_going);
+                                  SpecialTokens const& special, std::optional<double> after,
+                                  std::function<bool()> const& keep_going);
 
 }  // namespace selvage

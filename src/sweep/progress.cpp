@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "sweep/forecast.h"
 #include "sweep/stop.h"
 
 namespace selvage {
@@ -17,12 +18,13 @@ constexpr double line_interval = 5.0;  // seconds between lines in a log
 constexpr int bar_width = 24;
 }  // namespace
 
-Progress::Progress(std::string title, std::int64_t total, std::string unit, bool speaks)
+Progress::Progress(std::string title, std::int64_t total, std::string unit, bool speaks, std::optional<double> after)
     : title_(std::move(title)),
       total_(static_cast<double>(std::max<std::int64_t>(total, 1))),
       unit_(std::move(unit)),
       speaks_(speaks),
-      terminal_(isatty(STDERR_FILENO) != 0) {}
+      terminal_(isatty(STDERR_FILENO) != 0),
+      after_(after) {}
 
 Progress::~Progress() {
     if (drawn_) std::fputs("\r\033[K", stderr);
@@ -36,7 +38,8 @@ void Progress::update(double done, std::string const& note) {
     last_ = now;
     double const rate = done / now;
     std::string const left = rate > 0 ? format_duration((total_ - done) / rate) : "?";
-    std::string const tail = note.empty() ? "" : "  " + note;
+    std::string tail = note.empty() ? "" : "  " + note;
+    if (after_ && rate > 0) tail += ", run ends about " + local_time_in((total_ - done) / rate + *after_);
     if (!terminal_) {
         log::info("{}: {:.0f}/{:.0f} {}, {:.1f}/s, {} to go{}", title_, done, total_, unit_, rate, left, tail);
         return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/timer.h"
@@ -11,7 +12,9 @@ namespace selvage {
 // seconds. Rank 0 speaks; the other ranks' calls do nothing but tick the watchdog.
 class Progress {
   public:
-    Progress(std::string title, std::int64_t total, std::string unit, bool speaks);
+    // `after`: seconds of the run behind this sweep, where known; with it the run's end is said too.
+    Progress(std::string title, std::int64_t total, std::string unit, bool speaks,
+             std::optional<double> after = std::nullopt);
     ~Progress();
     Progress(Progress const&) = delete;
     Progress& operator=(Progress const&) = delete;
@@ -25,6 +28,7 @@ class Progress {
     std::string unit_;
     bool speaks_;
     bool terminal_;
+    std::optional<double> after_;
     bool drawn_ = false;
     Timer timer_;
     double last_ = 0;

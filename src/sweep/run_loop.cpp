@@ -2,17 +2,20 @@
 #include "sweep/run_loop.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <utility>
 
 #include "base/log.h"
 #include "evaluate/evaluator.h"
 #include "sweep/draft_attributes.h"
+#include "sweep/forecast.h"
 #include "sweep/generation_sweep.h"
 #include "sweep/progress.h"
 #include "sweep/round_plan.h"
 #include "sweep/stop.h"
 #include "sweep/summary.h"
+#include "sweep/validation.h"
 #include "weave/weave.h"
 
 namespace selvage {
@@ -36,17 +39,21 @@ class RunLoop {
           trainer_(arena, grid, model_, job.options.train),
           stop_(folder_, job.options.run.walltime.empty() ? 0 : parse_walltime(job.options.run.walltime), stop_margin,
                 grid.is_root()),
-          watchdog_(job.options.run.hang_minutes, grid.world().rank()) {
+          watchdog_(job.options.run.hang_minutes, grid.world().rank()),
+          forecast_(job.options) {
         load();
-        if (grid_.is_root())
-            log_ = std::make_unique<io::RunLog>(io_, folder_ / "run.h5", job_.effective_deck, state_.table_rows);
+        agree(grid_.world(), [&] {
+            if (grid_.is_root())
+                log_ = std::make_unique<io::RunLog>(io_, folder_ / "run.h5", job_.effective_deck, state_.table_rows);
+        });
     }
 
     RunEnd run() {
         event("start", fmt::format("{} at step {}, {}", job_.start_from ? "resumed" : "started", state_.step,
                                    grid_.description()));
+        warn_of_long_warmup();
         while (state_.phase != io::Phase::finished) {
-            one_phase();
+            timed_phase();
             if (state_.phase != io::Phase::finished && stop_.agreed(grid_.world())) {
                 event("stop", "stopped early, everything saved");
                 checkpoint();
@@ -82,6 +89,45 @@ class RunLoop {
         return {optimizer.shard(), flat(optimizer.first_moment()), flat(optimizer.second_moment())};
     }
 
+    void warn_of_long_warmup() {
+        std::int64_t const steps = total_steps(options_, options_.run.schedule_rounds);
+        std::int64_t const warmup = options_.train.optimizer.warmup_steps;
+        if (warmup <= steps || !grid_.is_root()) return;
+        std::string const text = fmt::format(
+            "train.warmup_steps is {}, but the run has {} steps; it warms up over all of them", warmup, steps);
+        log::warning("{}", text);
+        event("warning", text);
+    }
+
+    // One phase, whose time goes into the forecast where it was run whole.
+    void timed_phase() {
+        io::Phase const phase = state_.phase;
+        std::int64_t const round = state_.round;
+        bool const is_whole = phase != io::Phase::train || state_.step_in_round == 0;
+        bool const is_empty = phase == io::Phase::evaluate && !forecast_.evaluates_after(round);
+        Timer const timer;
+        placed_phase();
+        if (state_.phase == phase && state_.round == round) return;  // asked to stop
+        if (is_whole && !is_empty) forecast_.took(phase, round, timer.seconds());
+        auto const left = forecast_.after(phase, round);
+        if (phase == io::Phase::evaluate && left && *left > 0)
+            log::info("round {} of {} is done; the run ends about {} ({} to go)", round, options_.run.rounds,
+                      local_time_in(*left), format_duration(*left));
+    }
+
+    // What a model cannot do (a log-probability that is not finite, say) gets the place in the run.
+    void placed_phase() {
+        io::Phase const phase = state_.phase;
+        try {
+            one_phase();
+        } catch (Error const& error) {
+            if (error.code() != ExitCode::bad_data || phase == io::Phase::train) throw;
+            fail(ExitCode::bad_data, "round {}, after step {}: {}", state_.round, state_.step, error.what());
+        }
+    }
+
+    std::optional<double> seconds_after_this() const { return forecast_.after(state_.phase, state_.round); }
+
     void one_phase() {
         switch (state_.phase) {
             case io::Phase::evaluate_start:
@@ -98,14 +144,11 @@ class RunLoop {
                 state_.phase = io::Phase::evaluate;
                 checkpoint();
                 break;
-            case io::Phase::evaluate: {
-                std::int64_t const every = options_.evaluate.every_rounds;
-                if (state_.round == options_.run.rounds || (every > 0 && state_.round % every == 0))
-                    if (!evaluate_now(state_.round)) return;
+            case io::Phase::evaluate:
+                if (forecast_.evaluates_after(state_.round) && !evaluate_now(state_.round)) return;
                 ++state_.round;
                 state_.phase = state_.round > options_.run.rounds ? io::Phase::finished : io::Phase::generate;
                 break;
-            }
             case io::Phase::finished:
                 break;
         }
@@ -123,7 +166,7 @@ class RunLoop {
         if (method != weave::WeaveMethod::none) {
             generated = generation_sweep(arena_, grid_, model_, round.examples, options_, method, state_.round,
                                          options_.run.schedule_rounds, corpora_.tokenizer->special(),
-                                         [&] { return stop_.reason().empty(); });
+                                         seconds_after_this(), [&] { return stop_.reason().empty(); });
             if (generated.stopped) return false;
             add({.kind = "generate",
                  .round = state_.round,
@@ -213,8 +256,9 @@ class RunLoop {
         io::WovenFile file;
         agree(grid_.world(), [&] { file = io::read_woven(io_, woven_path()); });
         if (file.rows.empty()) {
-            log::warning("round {}: nothing to train on (every draft was rejected, see the audit in {}); going on",
-                         state_.round, woven_path().string());
+            if (grid_.is_root())
+                log::warning("round {}: nothing to train on (every draft was rejected, see the audit in {}); going on",
+                             state_.round, woven_path().string());
             event("warning", fmt::format("round {}: nothing to train on", state_.round));
             return true;
         }
@@ -224,7 +268,7 @@ class RunLoop {
         std::int64_t tokens = 0;
         {
             Progress progress(fmt::format("round {} training", state_.round), static_cast<std::int64_t>(steps.size()),
-                              "steps", grid_.is_root());
+                              "steps", grid_.is_root(), seconds_after_this());
             while (state_.step_in_round < static_cast<std::int64_t>(steps.size())) {
                 StepPlan const& plan = steps[static_cast<std::size_t>(state_.step_in_round)];
                 tokens += one_step(file.rows, plan, all_steps, progress);
@@ -299,36 +343,67 @@ class RunLoop {
                   static_cast<double>(tokens) / seconds, repeated, left);
     }
 
+    EvaluationResult evaluate_heldout(std::int64_t round) {
+        Progress progress(fmt::format("round {} evaluation", round), 100, "%", grid_.is_root(), seconds_after_this());
+        model_.pack(arena_);
+        EvaluationResult result = evaluate(
+            arena_, grid_, model_, corpora_.heldout, *corpora_.tokenizer, marker_, options_.evaluate, options_.generate,
+            options_.data.context, static_cast<std::uint64_t>(options_.run.seed), state_.step, round, [&](double done) {
+                progress.update(100 * done);
+                return stop_.reason().empty();
+            });
+        if (!result.stopped && corpora_.validation)
+            result.row.metrics["validation_nll"] =
+                validation_nll(arena_, grid_, model_, *corpora_.validation, options_);
+        model_.unpack();
+        return result;
+    }
+
+    // Mean share of a sweep that the ranks worked. Collective.
+    double busy_share(double busy_seconds, double seconds) const {
+        Communicator& world = grid_.world();
+        auto const sum = sum_over(world, std::llround(busy_seconds * 1e6));
+        return static_cast<double>(sum) / (1e6 * world.size() * std::max(seconds, 1e-9));
+    }
+
     // False: asked to stop before its end.
     bool evaluate_now(std::int64_t round) {
         Timer timer;
-        EvaluationResult result;
-        {
-            Progress progress(fmt::format("round {} evaluation", round), 100, "%", grid_.is_root());
-            result = evaluate(arena_, grid_, model_, corpora_.heldout, *corpora_.tokenizer, marker_, options_.evaluate,
-                              options_.generate, options_.data.context, static_cast<std::uint64_t>(options_.run.seed),
-                              state_.step, round, [&](double done) {
-                                  progress.update(100 * done);
-                                  return stop_.reason().empty();
-                              });
-        }
+        EvaluationResult const result = evaluate_heldout(round);
         if (result.stopped) return false;
-        add({.kind = "evaluate", .round = round, .tokens = result.tokens, .seconds = timer.seconds(), .busy = 1});
-        if (!log_) return true;
-        log_->add(result.row);
-        log_->flush();
-        auto const value = [&](char const* name) {
-            return result.row.metrics.contains(name) ? result.row.metrics.at(name).value : 0.0;
-        };
-        log::info(
-            "round {}: evaluated in {}: forced_nll {:.4f}, forced_agreement {:.4f}, free_agreement {:.4f}, gap {:.4f}",
-            round, format_duration(timer.seconds()), value("forced_nll"), value("forced_agreement"),
-            value("free_agreement"), value("gap"));
+        double const seconds = timer.seconds();
+        add({.kind = "evaluate",
+             .round = round,
+             .tokens = result.tokens,
+             .examples = result.examples,
+             .seconds = seconds,
+             .busy = busy_share(result.busy_seconds, seconds)});
+        agree(grid_.world(), [&] {
+            if (!log_) return;
+            log_->add(result.row);
+            log_->flush();
+        });
+        log::info("round {}: evaluated in {}: {}", round, format_duration(seconds), evaluation_text(result.row));
+        if (result.skipped > 0)
+            log::info("round {}: {} held-out examples do not fit the context and were left out", round, result.skipped);
         return true;
+    }
+
+    // A checkpoint of numbers that are not finite would push out a good one.
+    void check_finite() {
+        TensorView const values = model_.parameters().values();
+        auto const floats = std::span(values.as<float>(), static_cast<std::size_t>(values.elements()));
+        if (!std::all_of(floats.begin(), floats.end(), [](float value) { return std::isfinite(value); }))
+            fail(
+                ExitCode::bad_data,
+                "the weights are not finite after step {} (round {}); the last good checkpoint stays: start again from "
+                "it or from nothing (model.from, --resume never) with a lower train.learning_rate",
+                state_.step, state_.round);
     }
 
     void checkpoint() {
         Timer timer;
+        agree(grid_.world(), [&] { check_finite(); });
         broadcast_table_rows();
         io::CheckpointInfo info{job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_};
         auto const path = io::checkpoint_path(folder_ / "checkpoints", state_.step);
@@ -380,26 +455,12 @@ class RunLoop {
     Trainer trainer_;
     StopRequest stop_;
     Watchdog watchdog_;
+    Forecast forecast_;
     io::RunState state_;
     std::unique_ptr<io::RunLog> log_;
 };
 
 }  // namespace
-
-Corpora open_corpora(io::IoThread& io, DataOptions const& options, std::int64_t vocabulary) {
-    auto const open = [&](std::vector<std::string> const& paths) {
-        return Corpus(io, paths, options.context, options.too_long, vocabulary);
-    };
-    Corpora corpora{open(options.train), open(options.heldout), std::nullopt, nullptr};
-    if (!options.validation.empty()) corpora.validation.emplace(open(options.validation));
-    for (Corpus const* other : {&corpora.heldout, corpora.validation ? &*corpora.validation : nullptr})
-        if (other != nullptr && !(other->tokenizer() == corpora.train.tokenizer()))
-            fail(ExitCode::bad_data,
-                 "data.train and data.heldout or data.validation were prepared with different tokenizers; prepare them "
-                 "again with one");
-    corpora.tokenizer = make_tokenizer(corpora.train.tokenizer());
-    return corpora;
-}
 
 RunEnd run_job(Arena& arena, ProcessGrid const& grid, io::IoThread& io, Job const& job, Corpora const& corpora) {
     return RunLoop(arena, grid, io, job, corpora).run();

@@ -7,6 +7,7 @@
 
 #include "comm/process_grid.h"
 #include "io/run_log.h"
+#include "sweep/corpora.h"
 #include "sweep/options.h"
 
 namespace selvage {
@@ -18,16 +19,6 @@ struct Job {
     std::string initial_model;           // a model or checkpoint whose weights the run starts from; "": random weights
     std::optional<io::Path> start_from;  // a checkpoint to go on from
 };
-
-// The data of a job, read and checked once.
-struct Corpora {
-    Corpus train;
-    Corpus heldout;
-    std::optional<Corpus> validation;
-    std::unique_ptr<Tokenizer> tokenizer;
-};
-// Each rank by itself. Errors (bad_data): files with different tokenizers, ids outside the vocabulary.
-Corpora open_corpora(io::IoThread& io, DataOptions const& options, std::int64_t vocabulary);
 
 enum class RunEnd : std::uint8_t { finished, stopped_early };
 

@@ -40,6 +40,14 @@ std::string name_of(weave::WeaveMethod method) {
     return "?";
 }
 
+std::string evaluation_text(io::EvaluationRow const& row) {
+    std::string text;
+    for (char const* const name : {"forced_nll", "validation_nll", "forced_agreement", "free_agreement", "gap"})
+        if (auto const found = row.metrics.find(name); found != row.metrics.end())
+            text += fmt::format("{}{} {:.4f}", text.empty() ? "" : ", ", name, found->second.value);
+    return text;
+}
+
 std::string summary_table(io::RunLog const& log, weave::WeaveOptions const& options) {
     constexpr char const* metrics[] = {"forced_nll", "forced_accuracy", "forced_agreement", "free_agreement",
                                        "gap",        "rougeL",          "correction_rate"};

@@ -57,7 +57,7 @@ keep = 20
 
 def program(arguments, ranks=1, environment=None, timeout=120):
     """Runs the program; returns (exit code, standard output, standard error)."""
-    result = subprocess.run(command(arguments, ranks), capture_output=True, text=True, timeout=timeout,
+    result = subprocess.run(command(arguments, ranks), capture_output=True, text=True, errors="replace", timeout=timeout,
                             env={**os.environ, **(environment or {})})
     return result.returncode, result.stdout, result.stderr
 
@@ -116,6 +116,24 @@ class JobTest(unittest.TestCase):
         self.assertEqual(code, expect, f"{' '.join(map(str, words))} on {ranks} ranks:\n{output}\n{errors}")
         return output + errors
 
+    def refuse(self, arguments, code, *words, ranks=1):
+        """The program ends with `code` and one error line that has all the words, in time; returns what it wrote."""
+        got, output, errors = program(arguments, ranks, timeout=30)
+        text = f"{' '.join(map(str, arguments))} on {ranks} ranks:\n{output}\n{errors}"
+        self.assertEqual(got, code, text)
+        lines = [line for line in errors.splitlines() if " error " in line]
+        self.assertEqual(len(lines), 1, text)
+        for word in words:
+            self.assertIn(str(word), lines[0])
+        self.assertNotIn("internal", lines[0])
+        return output + errors
+
+    def refuse_run(self, settings, code, *words, ranks=1, deck=None, options=(), out="refused"):
+        arguments = ["run", deck or self.deck, "--out", self.folder / out, *options]
+        for setting in settings:
+            arguments += ["--set", setting]
+        return self.refuse(arguments, code, *words, ranks=ranks)
+
     def checkpoints(self, out):
         return sorted((self.folder / out / "checkpoints").glob("step-*.h5"))
 
@@ -153,4 +171,4 @@ class JobTest(unittest.TestCase):
             return process.wait(timeout)
 
 
-__all__ = ["JobTest", "command", "datasets", "h5py", "numpy", "program", "programs", "unittest"]
+__all__ = ["JobTest", "command", "datasets", "h5py", "numpy", "program", "programs", "shutil", "unittest"]

@@ -23,18 +23,21 @@ bool is_text(std::string const& path) {
 
 int check(MpiSession& mpi, Arguments const& arguments) {
     auto const io = open_io(mpi);
+    bool const speaks = mpi.world()->rank() == 0;
     ExitCode worst = ExitCode::done;
     for (std::string const& path : arguments.positional()) {
         try {
             if (is_text(path)) {
                 LoadedDeck const loaded = load_deck(path, {}, nullptr);
-                if (arguments.flag("effective")) std::fputs(loaded.deck.effective(true).c_str(), stdout);
+                if (speaks && arguments.flag("effective")) std::fputs(loaded.deck.effective(true).c_str(), stdout);
             } else {
                 io::check_file(*io, path);
             }
-            if (!arguments.flag("effective")) std::printf("%s: good\n", path.c_str());
+            if (speaks && !arguments.flag("effective")) std::printf("%s: good\n", path.c_str());
         } catch (Error const& error) {
-            std::printf("%s: %s\n", path.c_str(), error.what());
+            std::string const text = error.what();
+            std::string const begin = text.find(path) == std::string::npos ? path + ": " : "";
+            if (speaks) std::printf("%s%s\n", begin.c_str(), text.c_str());
             worst = ExitCode::bad_data;
         }
     }

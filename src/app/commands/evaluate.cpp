@@ -30,8 +30,10 @@ int evaluate_file(MpiSession& mpi, Arguments const& arguments) {
         heldout = std::make_unique<Corpus>(session.io(), options.data.heldout, options.data.context,
                                            options.data.too_long, opened.config.vocabulary);
     });
-    if (!(heldout->tokenizer() == opened.info.tokenizer))
+    tell_too_long("data.heldout", *heldout, options.data);
+    if (session.is_root() && !(heldout->tokenizer() == opened.info.tokenizer))
         log::warning("data.heldout was prepared with another tokenizer than the model's");
+    opened.model->pack(session.arena());
     Progress progress("evaluation", 100, "%", session.is_root());
     Timer const timer;
     auto const result = evaluate(session.arena(), session.grid(), *opened.model, *heldout, *opened.tokenizer,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <map>
@@ -43,6 +44,22 @@ std::vector<Token> stream_answer(Engine& engine, Tokenizer const& tokenizer, Dra
     return answer;
 }
 
+// A prompt must leave room for an answer; with data.too_long = "truncate" it loses its beginning for that.
+std::vector<Token> fit_prompt(std::vector<Token> question, JobOptions const& options) {
+    auto const tokens = static_cast<std::int64_t>(question.size());
+    std::int64_t const context = options.data.context;
+    if (tokens < context) return question;
+    if (options.data.too_long == TooLong::drop)
+        fail(ExitCode::bad_data,
+             "the prompt has {} tokens, and data.context = {} leaves no room for an answer; shorten it, raise "
+             "data.context, or cut its beginning with --set 'data.too_long=\"truncate\"'",
+             tokens, context);
+    std::int64_t const kept = std::max(context / 2, context - options.generate.max_new_tokens);
+    log::warning("the prompt has {} tokens, data.context is {}: the first {} are cut", tokens, context, tokens - kept);
+    question.erase(question.begin(), question.end() - kept);
+    return question;
+}
+
 // One answer to standard output; with turns each correction behind a line of its own.
 int generate_text(Session& session, OpenedModel& opened, JobOptions const& options, std::string const& prompt,
                   std::int64_t turns) {
@@ -52,7 +69,7 @@ int generate_text(Session& session, OpenedModel& opened, JobOptions const& optio
     Tokenizer const& tokenizer = *opened.tokenizer;
     if (prompt.empty())
         fail(ExitCode::usage, "--prompt is empty (a model needs at least one token to start from); give some text");
-    std::vector<Token> const question = tokenizer.encode(prompt);
+    std::vector<Token> const question = fit_prompt(tokenizer.encode(prompt), options);
     std::vector<Token> const marker = tokenizer.encode(options.weave.rac.marker);
     GenerateOptions generation = options.generate;
     generation.streams = 1;
@@ -62,12 +79,17 @@ int generate_text(Session& session, OpenedModel& opened, JobOptions const& optio
     request.prompt = question;
     request.max_new_tokens = generation.max_new_tokens;
     request.sampler = generation.sampler;
-    for (std::int64_t turn = 0; turn <= turns; ++turn) {
+    for (std::int64_t turn = 0;; ++turn) {
         if (turn > 0) std::printf("--- correction %lld\n", static_cast<long long>(turn));
         std::vector<Token> const answer = stream_answer(engine, tokenizer, request);
+        if (turn == turns) break;
         auto const next = correction_prompt(question, without_end(answer, tokenizer.special().end_of_answer), marker,
                                             options.data.context, generation.max_new_tokens);
-        if (!next) break;
+        if (!next) {
+            log::warning("data.context = {} leaves no room for a correction of this prompt; raise it with --set",
+                         options.data.context);
+            break;
+        }
         request.prompt = next->tokens;
         request.max_new_tokens = next->max_new_tokens;
         ++request.turn;
@@ -82,6 +104,7 @@ std::unique_ptr<Corpus> open_prompts(Session& session, OpenedModel const& opened
         corpus = std::make_unique<Corpus>(session.io(), std::vector<std::string>{path}, options.context,
                                           options.too_long, opened.config.vocabulary);
     });
+    tell_too_long(path, *corpus, options);
     return corpus;
 }
 
@@ -148,6 +171,11 @@ int generate_file(Session& session, OpenedModel& opened, JobOptions const& optio
                         options.generate.sampler, options.run.seed);
         io::write_drafts(session.io(), output, file);
     });
+    std::int64_t const missing =
+        corpus->size() * options.generate.samples * (turns + 1) - static_cast<std::int64_t>(drafts.size());
+    if (session.is_root() && missing > 0)
+        log::warning("{} corrections were left out: prompt and weave.rac.template fill data.context = {}", missing,
+                     options.data.context);
     log::info("{} tokens in {} drafts, {:.0f} tokens/s", tokens, drafts.size(),
               static_cast<double>(tokens) / timer.seconds());
     return 0;

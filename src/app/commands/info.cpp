@@ -9,7 +9,8 @@ namespace {
 
 int info(MpiSession& mpi, Arguments const& arguments) {
     auto const io = open_io(mpi);
-    std::fputs(io::describe_file(*io, arguments.positional()[0]).c_str(), stdout);
+    std::string const text = io::describe_file(*io, arguments.positional()[0]);
+    if (mpi.world()->rank() == 0) std::fputs(text.c_str(), stdout);
     return 0;
 }
 

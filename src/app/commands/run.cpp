@@ -8,6 +8,7 @@
 #include "app/session.h"
 #include "base/log.h"
 #include "base/timer.h"
+#include "deck/render.h"
 #include "io/folder_lock.h"
 #include "sweep/run_loop.h"
 #include "sweep/summary.h"
@@ -25,11 +26,11 @@ Start agree_on_start(Session& session, io::Path const& folder, std::string const
         if (session.is_root()) start = choose_start(session.io(), folder, choice);
     });
     std::string const path = broadcast_text(world, start.checkpoint ? start.checkpoint->string() : "", 0);
-    if (path.empty()) return {};
+    if (path.empty()) return start;
     agree(world, [&] {
         if (session.is_root()) return;
         io::CheckpointInfo const info = io::read_checkpoint_info(session.io(), path);
-        start = {io::Path(path), info.state, info.deck};
+        start = {io::Path(path), info.state, info.deck, {}};
     });
     return start;
 }
@@ -63,7 +64,7 @@ std::string done_text(Session& session, Job const& job) {
 int run(MpiSession& mpi, Arguments const& arguments) {
     std::string const deck_path = arguments.positional()[0];
     std::vector<std::string> overrides = arguments.all("set");
-    if (arguments.flag("out")) overrides.push_back(fmt::format("run.out=\"{}\"", arguments.value("out", "")));
+    if (arguments.flag("out")) overrides.push_back("run.out=" + toml_text::render(arguments.value("out", "")));
     LoadedDeck const first = load_deck(deck_path, overrides, nullptr);
     Session session(mpi, first.options);
     Communicator& world = session.grid().world();
@@ -71,7 +72,9 @@ int run(MpiSession& mpi, Arguments const& arguments) {
 
     std::unique_ptr<io::FolderLock> lock;
     agree(world, [&] {
-        if (session.is_root()) lock = std::make_unique<io::FolderLock>(folder, lock_wait);
+        if (!session.is_root()) return;
+        lock = std::make_unique<io::FolderLock>(folder, lock_wait);
+        remove_unfinished(folder);
     });
     Start const start = agree_on_start(session, folder, arguments.value("resume", "auto"));
 
@@ -104,9 +107,15 @@ int run(MpiSession& mpi, Arguments const& arguments) {
         if (job.model.vocabulary == 0) job.model.vocabulary = padded_vocabulary(corpora->tokenizer->table());
         validate(job.model);
     });
+    tell_too_long("data.train", corpora->train, job.options.data);
+    tell_too_long("data.heldout", corpora->heldout, job.options.data);
+    if (corpora->validation) tell_too_long("data.validation", *corpora->validation, job.options.data);
     check_resources(job.options, job.model, corpora->train.tokens(), session.grid(), session.arena().device());
     log::info("selvage run: {}, {} training examples, output in {}", session.grid().description(),
               corpora->train.size(), folder.string());
+    agree(world, [&] {
+        if (session.is_root()) set_aside(start.to_set_aside, folder);
+    });
     RunEnd const end = run_job(session.arena(), session.grid(), session.io(), job, *corpora);
     world.barrier();
     return static_cast<int>(end == RunEnd::finished ? ExitCode::done : ExitCode::stopped_early);

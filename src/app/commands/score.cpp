@@ -54,7 +54,7 @@ int score(MpiSession& mpi, Arguments const& arguments) {
                      "tokenizer",
                      data_path, i, data.tokens[i], model_path, opened.config.vocabulary);
     });
-    if (!(data.tokenizer == opened.info.tokenizer))
+    if (session.is_root() && !(data.tokenizer == opened.info.tokenizer))
         log::warning("{} was prepared with another tokenizer than the model's", data_path);
     std::vector<float> mine;
     agree(world, [&] {

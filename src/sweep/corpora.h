@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "data/corpus.h"
+#include "text/tokenizer.h"
+
+namespace selvage {
+
+// The data of a job, read and checked once.
+struct Corpora {
+    Corpus train;
+    Corpus heldout;
+    std::optional<Corpus> validation;
+    std::unique_ptr<Tokenizer> tokenizer;
+};
+// Each rank by itself. Errors (bad_data): files with different tokenizers, ids outside the vocabulary.
+Corpora open_corpora(io::IoThread& io, DataOptions const& options, std::int64_t vocabulary);
+
+}  // namespace selvage
