@@ -13,7 +13,8 @@ class Help(unittest.TestCase):
         self.assertEqual(code, 0)
         for name in COMMANDS:
             self.assertEqual(output.count(f"\n  {name} "), 1)
-        options = {"run": ["--set", "--out", "--resume"], "check": ["--effective"], "prepare": ["--input", "--output", "--tokenizer"],
+        options = {"run": ["--set", "--out", "--resume"], "check": ["--effective"],
+                   "prepare": ["--input", "--output", "--tokenizer"],
                    "generate": ["--prompt", "--data", "--output", "--turns", "--set"], "evaluate": ["--set"],
                    "score": ["--data", "--output", "--set"], "info": []}
         for name in COMMANDS:
@@ -54,12 +55,14 @@ class Commands(JobTest):
             output, _ = self.done(["info", path], 2 if path == self.checkpoint else 1)
             self.assertEqual(output.count(str(path)), 1, output)
             self.assertIn("checksums verified", output)
-            formats.add(next(word for word in output.replace(",", " ").split() if word.startswith("selvage-") and "/" not in word))
-        self.assertEqual(formats, {"selvage-data", "selvage-run", "selvage-drafts", "selvage-woven", "selvage-checkpoint"})
+            formats.add(output.splitlines()[1].strip().split(",")[0])
+        self.assertEqual(formats,
+                         {"selvage-data", "selvage-run", "selvage-drafts", "selvage-woven", "selvage-checkpoint"})
         self.assertIn("12 steps done", self.done(["info", self.checkpoint])[0])
 
     def test_generate_text(self):
-        first, _ = self.done(["generate", self.checkpoint, "--prompt", "3 and 4 make", "--set", "generate.max_new_tokens=9"])
+        first, _ = self.done(["generate", self.checkpoint, "--prompt", "3 and 4 make", "--set",
+                              "generate.max_new_tokens=9"])
         self.assertTrue(first.endswith("\n"))
         again, _ = self.done(["generate", self.checkpoint, "--prompt", "3 and 4 make", "--turns", "2", "--set",
                               "generate.max_new_tokens=9"])
@@ -67,17 +70,20 @@ class Commands(JobTest):
         self.assertEqual(again.count("--- correction"), 2)
         self.refuse(["generate", self.checkpoint, "--prompt", "a"], 64, "one rank", "--data", ranks=2)
         self.refuse(["generate", self.checkpoint, "--prompt", ""], 64, "--prompt is empty")
-        self.refuse(["generate", self.checkpoint, "--prompt", "a", "--set", "generate.temperatur=1"], 65, "did you mean generate.temperature?")
+        self.refuse(["generate", self.checkpoint, "--prompt", "a", "--set", "generate.temperatur=1"], 65,
+                    "did you mean generate.temperature?")
 
     def test_prompt_longer_than_the_context(self):
-        words = ["generate", self.checkpoint, "--prompt", "x" * 50, "--set", "data.context=40", "--set", "generate.max_new_tokens=8"]
+        words = ["generate", self.checkpoint, "--prompt", "x" * 50, "--set", "data.context=40", "--set",
+                 "generate.max_new_tokens=8"]
         self.refuse(words, 65, "the prompt has 50 tokens", "data.context = 40", "data.too_long")
         _, errors = self.done([*words, "--set", "data.too_long='truncate'"])
         self.assertIn("the first 18 are cut", errors)
 
     def test_generate_file(self):
         for ranks in (1, 2):
-            _, errors = self.done(["generate", self.checkpoint, "--data", self.folder / "heldout.h5", "--output", self.folder / f"d{ranks}.h5",
+            _, errors = self.done(["generate", self.checkpoint, "--data", self.folder / "heldout.h5", "--output",
+                                   self.folder / f"d{ranks}.h5",
                                    "--turns", "1", "--set", "generate.max_new_tokens=9", "--set", "data.context=25",
                                    "--set", "weave.rac.template='!'"], ranks)
             self.assertEqual(errors.count("are longer than data.context = 25"), 1)
@@ -85,13 +91,15 @@ class Commands(JobTest):
         self.assert_same_file(self.folder / "d1.h5", self.folder / "d2.h5")
         with h5py.File(self.folder / "d1.h5", "r") as file:
             self.assertEqual(set(file["turn"][()]), {0, 1})
-        _, errors = self.done(["generate", self.checkpoint, "--data", self.folder / "heldout.h5", "--output", self.folder / "d.h5",
+        _, errors = self.done(["generate", self.checkpoint, "--data", self.folder / "heldout.h5", "--output",
+                               self.folder / "d.h5",
                                "--turns", "1", "--set", "data.context=25"])
         self.assertIn("9 corrections were left out", errors)
 
     def test_score(self):
         for ranks in (1, 2, 3):
-            self.done(["score", self.checkpoint, "--data", self.folder / "train.h5", "--output", self.folder / f"s{ranks}.h5"], ranks)
+            self.done(["score", self.checkpoint, "--data", self.folder / "train.h5", "--output",
+                       self.folder / f"s{ranks}.h5"], ranks)
             self.assert_same_file(self.folder / "s1.h5", self.folder / f"s{ranks}.h5")
         with h5py.File(self.folder / "s1.h5", "r") as file:
             logprob = file["logprob"][()]
@@ -130,7 +138,8 @@ class Commands(JobTest):
         self.assertTrue(((busy[rows] > 0) & (busy[rows] <= 1)).all(), busy)
 
     def test_end_of_the_run_is_foretold(self):
-        end = [line.split("the run ends about ")[1][:19] for line in self.log.splitlines() if "the run ends about " in line]
+        words = "the run ends about "
+        end = [line.split(words)[1][:19] for line in self.log.splitlines() if words in line]
         self.assertEqual(len(end), 1)
         self.assertLess(abs(time.mktime(time.strptime(end[0], "%Y-%m-%dT%H:%M:%S")) - time.time()), 600)
 

@@ -33,7 +33,8 @@ class CommandLine(JobTest):
 
     def test_resume_choice(self):
         self.refuse_run([], MISSING, "--resume atuo", "auto, never", ranks=2, options=["--resume", "atuo"])
-        self.refuse_run([], BAD_DATA, "selvage-data", "selvage-checkpoint", options=["--resume", self.folder / "train.h5"])
+        self.refuse_run([], BAD_DATA, "selvage-data", "selvage-checkpoint",
+                        options=["--resume", self.folder / "train.h5"])
 
 
 class Decks(JobTest):
@@ -56,7 +57,8 @@ class Decks(JobTest):
         self.refuse_deck('["none", "bash", "rac"]', '["none", "rca"]', "rca", 'did you mean "rac"?')
 
     def test_keys_that_must_fit_each_other(self):
-        self.refuse_deck("micro_batch_tokens = 128", "micro_batch_tokens = 64", "train.micro_batch_tokens is 64", "data.context = 96")
+        self.refuse_deck("micro_batch_tokens = 128", "micro_batch_tokens = 64", "train.micro_batch_tokens is 64",
+                         "data.context = 96")
         self.refuse_deck("lanes = 8", "lanes = 6", "train.lanes is 6", "power of two")
 
     def test_check(self):
@@ -176,7 +178,8 @@ class Data(JobTest):
         self.refuse_run([f"model.from='{self.folder}/train.h5'"], BAD_DATA, "selvage-data")
         self.refuse_run([f"model.from='{self.folder}/none.h5'"], MISSING, "none.h5")
         self.refuse(["evaluate", self.folder / "train.h5", self.deck], BAD_DATA, "selvage-data", ranks=2)
-        self.refuse(["score", self.folder / "none.h5", "--data", self.folder / "train.h5", "--output", self.folder / "s.h5"],
+        self.refuse(["score", self.folder / "none.h5", "--data", self.folder / "train.h5", "--output",
+                     self.folder / "s.h5"],
                     MISSING, "none.h5", ranks=2)
         self.assertFalse((self.folder / "s.h5").exists())
 
@@ -193,7 +196,8 @@ class Data(JobTest):
         self.assertIn(f"data.train: {long} of 48 pairs are longer than data.context = 25: {long} dropped, 0 with", text)
         self.assertIn(f"{48 - long} training examples", text)
         text = self.run_job("truncated", 2, [*settings, "data.too_long='truncate'"])
-        self.assertEqual(text.count(f"data.train: {long} of 48 pairs are longer than data.context = 25: 0 dropped, {long} with"), 1)
+        told = f"data.train: {long} of 48 pairs are longer than data.context = 25: 0 dropped, {long} with"
+        self.assertEqual(text.count(told), 1)
         self.assertIn("48 training examples", text)
         with h5py.File(self.folder / "truncated/woven/round-0001.h5", "r") as file:
             self.assertEqual(numpy.diff(file["offsets"][()]).max(), 24)

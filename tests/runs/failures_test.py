@@ -25,7 +25,8 @@ class OutputFolder(JobTest):
         try:
             for ranks in (1, 2):
                 out = disk / f"run-{ranks}"
-                text = self.refuse_run(["checkpoint.every_steps=2"], IO, "No space left", "free space", ranks=ranks, out=out)
+                text = self.refuse_run(["checkpoint.every_steps=2"], IO, "No space left", "free space", ranks=ranks,
+                                       out=out)
                 self.assertIn("the run may fill the disk", text)
                 left = self.checkpoints(out)
                 self.assertTrue(left)
@@ -51,7 +52,8 @@ class OutputFolder(JobTest):
         try:
             self.refuse_run([], IO, disk, "Read-only", "permissions", out=disk / "out", ranks=2)
             self.refuse_run([], IO, disk, "Read-only", out=disk)
-            self.refuse(["prepare", "--input", self.folder / "train.jsonl", "--output", disk / "x.h5", "--tokenizer", "bytes"],
+            self.refuse(["prepare", "--input", self.folder / "train.jsonl", "--output", disk / "x.h5", "--tokenizer",
+                         "bytes"],
                         IO, disk / "x.h5", "Read-only")
         finally:
             subprocess.run(["umount", str(disk)], check=True)
@@ -71,7 +73,8 @@ class OutputFolder(JobTest):
 
     def test_in_use(self):
         """A second run waits for the first, and says for whom."""
-        words = ["run", self.deck, "--out", self.folder / "busy", "--set", "run.rounds=4000", "--set", "run.schedule_rounds=3"]
+        words = ["run", self.deck, "--out", self.folder / "busy", "--set", "run.rounds=4000", "--set",
+                 "run.schedule_rounds=3"]
         first = subprocess.Popen(command(words, 1), stderr=subprocess.PIPE)
         second = None
         try:
@@ -141,11 +144,14 @@ class Checkpoints(JobTest):
 class Divergence(JobTest):
     def test_loss_not_finite(self):
         """The step is named, and every checkpoint that is left is good."""
-        settings = ["train.learning_rate=1e3", "train.warmup_steps=0", "train.clip=0", "checkpoint.every_steps=1", "checkpoint.keep=2",
-                    "weave.method='none'", "evaluate.every_rounds=0", "train.steps_per_round=40", "train.weight_decay=900.0"]
+        settings = ["train.learning_rate=1e3", "train.warmup_steps=0", "train.clip=0", "checkpoint.every_steps=1",
+                    "checkpoint.keep=2",
+                    "weave.method='none'", "evaluate.every_rounds=0", "train.steps_per_round=40",
+                    "train.weight_decay=900.0"]
         for ranks in (1, 2):
             out = f"diverged-{ranks}"
-            self.refuse_run(settings, BAD_DATA, "finite", "step", "train.learning_rate", "checkpoint", ranks=ranks, out=out)
+            self.refuse_run(settings, BAD_DATA, "finite", "step", "train.learning_rate", "checkpoint", ranks=ranks,
+                            out=out)
             left = self.checkpoints(out)
             self.assertEqual(len(left), 2)
             code, output, _ = program(["check", *left])
@@ -154,7 +160,8 @@ class Divergence(JobTest):
     def test_model_not_finite_in_evaluation(self):
         settings = ["train.learning_rate=1e3", "train.clip=0"]
         for ranks in (1, 2):
-            text = self.refuse_run(settings, BAD_DATA, "finite", "after step", "train.learning_rate", ranks=ranks, out=f"far-{ranks}")
+            text = self.refuse_run(settings, BAD_DATA, "finite", "after step", "train.learning_rate", ranks=ranks,
+                                   out=f"far-{ranks}")
             self.assertLess(text.count("finite"), 2)
 
 
