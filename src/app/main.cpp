@@ -2,11 +2,13 @@
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "app/command_line.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "sweep/stop.h"
 
 namespace {
 
@@ -23,6 +25,7 @@ int leave(selvage::MpiSession& mpi, int rank, selvage::ExitCode code, std::strin
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc > 1 && std::string_view(argv[1]) == "run") selvage::watch_stop_signals();
     selvage::MpiSession mpi(argc, argv);
     int rank = 0;
     {

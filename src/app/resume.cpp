@@ -24,6 +24,10 @@ std::optional<Start> try_checkpoint(io::IoThread& io, io::Path const& path, io::
     }
 }
 
+std::vector<io::Path> everything_in(io::Path const& folder) {
+    return {folder / "run.h5", folder / "drafts", folder / "woven", folder / "checkpoints"};
+}
+
 bool may_differ(std::string const& key) {
     constexpr char const* free_keys[] = {"run.out",           "run.walltime",           "run.hang_minutes",
                                          "run.rounds",        "train.threads_per_rank", "generate.streams",
@@ -38,7 +42,7 @@ Start choose_start(io::IoThread& io, io::Path const& folder, std::string const& 
     auto const checkpoints = io::list_checkpoints(folder / "checkpoints");
     if (choice == "never") {
         Start start;
-        start.to_set_aside = {folder / "run.h5", folder / "drafts", folder / "woven", folder / "checkpoints"};
+        start.to_set_aside = everything_in(folder);
         return start;
     }
     if (choice == "auto") {
@@ -56,6 +60,17 @@ Start choose_start(io::IoThread& io, io::Path const& folder, std::string const& 
         fail(ExitCode::missing_input, "--resume {}: no such file; give auto, never, or the path of a checkpoint",
              choice);
     io::CheckpointInfo const info = io::read_checkpoint_info(io, named);
+    bool const is_here = std::any_of(checkpoints.begin(), checkpoints.end(),
+                                     [&](io::Path const& path) { return fs::equivalent(path, named); });
+    if (!is_here) {
+        if (info.state.phase == io::Phase::train)
+            fail(ExitCode::bad_data,
+                 "{} is from the middle of a training sweep, whose woven file is not in {}; go on in its own output "
+                 "folder, or "
+                 "take a checkpoint from between two sweeps",
+                 named.string(), folder.string());
+        return {named, info.state, info.deck, everything_in(folder)};
+    }
     if (info.state.phase == io::Phase::train) io::read_woven(io, io::round_path(folder / "woven", info.state.round));
     std::vector<io::Path> newer;
     for (io::Path const& path : checkpoints) {

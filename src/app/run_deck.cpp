@@ -174,7 +174,7 @@ void bind_evaluate(Deck& deck, EvaluateOptions& evaluate) {
     deck.bind("evaluate.examples", evaluate.examples, "held-out examples used; 0: all", between(0, count_limit));
     deck.bind("evaluate.turns", evaluate.turns, "correction turns", between(0, 200));
     deck.bind("evaluate.extract", evaluate.extract, "what exact match compares", {"all", "last_line", "last_number"});
-    deck.bind("evaluate.bins", evaluate.bins, "position bins of the curves", between(1, 64));
+    deck.bind("evaluate.bins", evaluate.bins, "position bins of the curves", between(1, 48));
     deck.bind("evaluate.prefix", evaluate.prefix, "prefix exchange: bins are multiples of so many tokens",
               between(1, 1 << 20));
 }
@@ -249,8 +249,8 @@ LoadedDeck load_deck(std::string const& path, std::vector<std::string> const& ov
     return loaded;
 }
 
-LoadedDeck deck_of_overrides(std::vector<std::string> const& overrides) {
-    LoadedDeck loaded{Deck::parse("", "command line", "."), {}};
+LoadedDeck deck_of_overrides(std::vector<std::string> const& overrides, std::string const& base) {
+    LoadedDeck loaded{Deck::parse(base, base.empty() ? "command line" : "the checkpoint's deck", "."), {}};
     for (std::string const& assignment : overrides) loaded.deck.set(assignment);
     bind(loaded.deck, loaded.options);
     return loaded;

@@ -37,7 +37,8 @@ struct LoadedDeck {
 };
 LoadedDeck load_deck(std::string const& path, std::vector<std::string> const& overrides, ModelConfig const* model);
 
-// Options of a command without a deck (generate, score): defaults with overrides.
-LoadedDeck deck_of_overrides(std::vector<std::string> const& overrides);
+// Options of a command without a deck (generate, score): those of `base` (the effective deck that a checkpoint carries;
+// "": the defaults) with overrides.
+LoadedDeck deck_of_overrides(std::vector<std::string> const& overrides, std::string const& base = "");
 
 }  // namespace selvage

@@ -47,6 +47,11 @@ OpenedModel open_model(Session& session, std::string const& path) {
     return opened;
 }
 
+void tell_other_tokenizer(std::string const& name, Corpus const& corpus, TokenizerTable const& tokenizer) {
+    if (!(corpus.tokenizer() == tokenizer))
+        log::root_warning("{} was prepared with another tokenizer than the model's; its ids may mean other text", name);
+}
+
 void tell_too_long(std::string const& name, Corpus const& corpus, DataOptions const& options) {
     std::int64_t const dropped = corpus.dropped();
     std::int64_t const truncated = corpus.truncated();

@@ -39,6 +39,9 @@ struct OpenedModel {
 // Collective. The file is read and verified by every rank.
 OpenedModel open_model(Session& session, std::string const& path);
 
+// Warns where a corpus was prepared with another tokenizer than the model's. Rank 0's log.
+void tell_other_tokenizer(std::string const& name, Corpus const& corpus, TokenizerTable const& tokenizer);
+
 // Says how many pairs of a corpus did not fit the context; silent where all did. Rank 0's log.
 void tell_too_long(std::string const& name, Corpus const& corpus, DataOptions const& options);
 

@@ -46,6 +46,8 @@ void set_rank(int rank, int size) {
 
 void set_level(Level level) { state().logger->set_level(level_of(level)); }
 
+bool is_root() { return state().rank == 0; }
+
 void write(Level level, std::string_view message) {
     State& s = state();
     bool const quiet = level == Level::debug || level == Level::info;

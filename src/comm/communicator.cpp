@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/heartbeat.h"
+
 namespace selvage {
 
 std::int64_t sum_over(Communicator& communicator, std::int64_t value) {
@@ -57,6 +59,7 @@ std::vector<std::vector<std::byte>> gather_bytes(Communicator& communicator, std
 void agree_on_status(Communicator& communicator, ExitCode code, std::string const& message) {
     int const rank = communicator.rank();
     std::int64_t const failing = code == ExitCode::done ? communicator.size() : rank;
+    WaitingForOthers const waiting;
     std::int64_t const first = min_over(communicator, failing);
     if (first == communicator.size()) return;
     std::int64_t first_code = static_cast<std::int64_t>(code);

@@ -78,7 +78,7 @@ Corpus::Corpus(std::vector<io::DataFile> files, std::vector<std::string> const& 
     if (files.empty())
         fail(ExitCode::bad_data, "no data file is named; set data.train, data.validation or data.heldout");
     tokenizer_ = files.front().tokenizer;
-    if (vocabulary == 0) vocabulary = padded_vocabulary(tokenizer_);
+    if (vocabulary == 0) vocabulary = static_cast<std::int64_t>(tokenizer_.pieces.size());
     std::int64_t index = 0;
     for (std::size_t i = 0; i < files.size(); ++i) {
         if (files[i].tokenizer != tokenizer_)

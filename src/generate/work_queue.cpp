@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/heartbeat.h"
 #include "tensor/layout.h"
 
 namespace selvage {
@@ -110,6 +111,7 @@ void WorkQueue::progress() {
 }
 
 void WorkQueue::finish() {
+    WaitingForOthers const waiting;
     if (axis_.rank() == 0) {
         while (told_ < axis_.size() - 1) {
             progress();

@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/heartbeat.h"
 #include "base/log.h"
 #include "sweep/forecast.h"
-#include "sweep/stop.h"
 
 namespace selvage {
 namespace {
@@ -31,7 +31,7 @@ Progress::~Progress() {
 }
 
 void Progress::update(double done, std::string const& note) {
-    Watchdog::tick();
+    heartbeat();
     if (!speaks_) return;
     double const now = timer_.seconds();
     if (now - last_ < (terminal_ ? bar_interval : line_interval)) return;

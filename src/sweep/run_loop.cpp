@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/heartbeat.h"
 #include "base/log.h"
 #include "evaluate/evaluator.h"
 #include "sweep/draft_attributes.h"
@@ -69,7 +70,9 @@ class RunLoop {
   private:
     void load() {
         if (job_.start_from) {
-            state_ = io::read_checkpoint_info(io_, *job_.start_from).state;
+            io::CheckpointInfo const info = io::read_checkpoint_info(io_, *job_.start_from);
+            check_same_data(info.data_digest);
+            state_ = info.state;
             auto& optimizer = trainer_.optimizer();
             io::OptimizerShard const shard = optimizer_shard(optimizer);
             io::read_checkpoint(io_, *job_.start_from, model_.parameters(), &shard);
@@ -80,6 +83,14 @@ class RunLoop {
         } else {
             model_.parameters().initialise(options_.run.seed);
         }
+    }
+
+    void check_same_data(std::string const& digest) const {
+        if (digest.empty() || digest == corpora_.train.digest()) return;
+        fail(ExitCode::bad_data,
+             "data.train is not what {} was trained on (another content under the same name); put the old files back, "
+             "or use another --out, or --resume never to start again",
+             job_.start_from->string());
     }
 
     static io::OptimizerShard optimizer_shard(ShardedAdamW& optimizer) {
@@ -404,8 +415,13 @@ class RunLoop {
     void checkpoint() {
         Timer timer;
         agree(grid_.world(), [&] { check_finite(); });
-        broadcast_table_rows();
-        io::CheckpointInfo info{job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_};
+        // run.h5 is on disk with these rows before the checkpoint that counts them.
+        agree(grid_.world(), [&] {
+            if (log_) log_->flush();
+        });
+        if (log_) state_.table_rows = log_->table_rows();
+        io::CheckpointInfo info{job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_,
+                                corpora_.train.digest()};
         auto const path = io::checkpoint_path(folder_ / "checkpoints", state_.step);
         std::int64_t const bytes = io::write_checkpoint(
             io_, path, info, model_.parameters(), optimizer_shard(trainer_.optimizer()), options_.checkpoint.writers);
@@ -415,25 +431,7 @@ class RunLoop {
             io::remove_old_checkpoints(folder_ / "checkpoints", options_.checkpoint.keep);
             log_->flush();
         }
-        Watchdog::tick();
-    }
-
-    // run.h5 is on disk with these rows before the checkpoint that counts them.
-    void broadcast_table_rows() {
-        agree(grid_.world(), [&] {
-            if (log_) log_->flush();
-        });
-        std::string text;
-        if (log_)
-            for (auto const& [table, rows] : log_->table_rows()) text += fmt::format("{} {}\n", table, rows);
-        text = broadcast_text(grid_.world(), text, 0);
-        state_.table_rows.clear();
-        for (std::size_t at = 0; at < text.size();) {
-            std::size_t const space = text.find(' ', at);
-            std::size_t const end = text.find('\n', at);
-            state_.table_rows[text.substr(at, space - at)] = std::stoll(text.substr(space + 1, end - space - 1));
-            at = end + 1;
-        }
+        heartbeat();
     }
 
     void add(io::SweepRow const& row) {

@@ -11,14 +11,13 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/heartbeat.h"
 #include "base/log.h"
 
 namespace selvage {
 namespace {
 
 volatile std::sig_atomic_t received_signal = 0;
-std::atomic<std::uint64_t> ticks = 0;
-
 constexpr int handled[] = {SIGUSR1, SIGUSR2, SIGTERM};
 
 void on_signal(int number) {
@@ -37,6 +36,8 @@ void set_handlers(void (*handler)(int)) {
 
 }  // namespace
 
+void watch_stop_signals() { set_handlers(on_signal); }
+
 double parse_walltime(std::string const& text) {
     unsigned parts[3];
     char rest = 0;
@@ -50,12 +51,7 @@ double parse_walltime(std::string const& text) {
 StopRequest::StopRequest(std::filesystem::path folder, double walltime, double margin, bool watches_folder)
     : folder_(std::move(folder)),
       deadline_(walltime > 0 ? std::max(walltime - margin, walltime / 2) : 0),
-      watches_folder_(watches_folder) {
-    received_signal = 0;
-    set_handlers(on_signal);
-}
-
-StopRequest::~StopRequest() { set_handlers(SIG_DFL); }
+      watches_folder_(watches_folder) {}
 
 std::string StopRequest::reason() const {
     if (received_signal != 0) return fmt::format("signal {}", static_cast<int>(received_signal));
@@ -84,12 +80,12 @@ bool StopRequest::agreed(Communicator& world) {
 Watchdog::Watchdog(double minutes, int rank) {
     if (minutes <= 0) return;
     thread_ = std::thread([this, minutes, rank] {
-        std::uint64_t seen = ticks;
+        std::uint64_t seen = heartbeat_count();
         Timer since;
         while (!ended_) {
             std::this_thread::sleep_for(std::chrono::milliseconds(200));
-            std::uint64_t const now = ticks;
-            if (now != seen) {
+            std::uint64_t const now = heartbeat_count();
+            if (now != seen || is_waiting_for_others()) {
                 seen = now;
                 since.restart();
             } else if (since.seconds() > minutes * 60) {
@@ -106,7 +102,5 @@ Watchdog::~Watchdog() {
     ended_ = true;
     if (thread_.joinable()) thread_.join();
 }
-
-void Watchdog::tick() { ticks.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace selvage

@@ -15,15 +15,15 @@ namespace selvage {
 // "hh:mm:ss" or "mm:ss" in seconds. Error (bad_data): anything else.
 double parse_walltime(std::string const& text);
 
-// Installs the signal handlers for its lifetime. A second signal ends the process at once.
+// From here on USR1, USR2 and TERM ask this process to stop; a second one ends it at once. First thing in main, so that
+// a signal during the start is not lost.
+void watch_stop_signals();
+
 class StopRequest {
   public:
     // walltime in seconds from now, 0 for none; the run is asked to stop `margin` seconds before it. Only a rank that
     // `watches_folder` looks for the file, about once a second (a parallel file system should not feel it).
     StopRequest(std::filesystem::path folder, double walltime, double margin, bool watches_folder);
-    ~StopRequest();
-    StopRequest(StopRequest const&) = delete;
-    StopRequest& operator=(StopRequest const&) = delete;
 
     // This rank alone: why it should stop, "" where it should not.
     std::string reason() const;
@@ -40,12 +40,12 @@ class StopRequest {
     mutable bool found_ = false;
 };
 
-// Ends the process with a message when tick() was not called for `minutes`.
+// Ends the process with a message when there was no heartbeat (base/heartbeat.h) for `minutes`, unless it waits for
+// other processes.
 class Watchdog {
   public:
     Watchdog(double minutes, int rank);
     ~Watchdog();
-    static void tick();  // progress was made; cheap, any thread
 
   private:
     std::atomic<bool> ended_ = false;

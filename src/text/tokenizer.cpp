@@ -135,8 +135,4 @@ std::unique_ptr<Tokenizer> make_tokenizer(TokenizerTable table) {
     return made;
 }
 
-std::int64_t padded_vocabulary(TokenizerTable const& table) {
-    return (static_cast<std::int64_t>(table.pieces.size()) + 63) / 64 * 64;
-}
-
 }  // namespace selvage

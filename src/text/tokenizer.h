@@ -47,7 +47,4 @@ class Tokenizer {
 std::unique_ptr<Tokenizer> open_tokenizer(std::string const& name);
 std::unique_ptr<Tokenizer> make_tokenizer(TokenizerTable table);
 
-// The vocabulary of a model for this tokenizer, where the deck leaves it open: its size rounded up to a multiple of 64.
-std::int64_t padded_vocabulary(TokenizerTable const& table);
-
 }  // namespace selvage

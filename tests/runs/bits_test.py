@@ -52,6 +52,15 @@ class Bits(JobTest):
             self.assertEqual(numpy.concatenate(ends).tobytes(), draft["logprob"].tobytes())
         self.assertGreater(len(set(draft["logprob"].tolist())), 100)
 
+    def test_evaluate_repeats_the_run(self):
+        code, output, errors = program(["evaluate", self.checkpoint, self.deck], 2)
+        self.assertEqual(code, 0, errors)
+        printed = {words[0]: words[1:] for words in map(str.split, output.splitlines()[1:])}
+        with h5py.File(self.folder / "run/run.h5", "r") as file:
+            for name in ("forced_nll", "free_agreement", "free_agreement_sampled", "rougeL_turn1"):
+                row = [f"{file[f'evaluations/{name}/{part}'][-1]:.5f}" for part in ("value", "low", "high")]
+                self.assertEqual(printed[name], row, name)
+
     def test_the_run_measured_no_difference(self):
         with h5py.File(self.folder / "run/run.h5", "r") as file:
             values = file["evaluations/numeric_gap/value"][()]

@@ -37,6 +37,25 @@ class Resume(JobTest):
         self.run_job("signal", 3, steps)
         self.assert_same_run("straight", "signal")
 
+    def test_signal_before_the_first_sweep(self):
+        code = self.interrupt("early", 2, (self.folder / "early/LOCK").exists)
+        self.assertEqual(code, 75)
+        self.run_job("early", 2)
+        self.assert_same_run("straight", "early")
+
+    def test_other_data_is_refused(self):
+        self.run_job("data", settings=["run.rounds=1"])
+        right = (self.folder / "train.h5").read_bytes()
+        try:
+            (self.folder / "train.h5").write_bytes((self.folder / "heldout.h5").read_bytes())
+            self.assertIn("data.train", self.run_job("data", 2, expect=65))
+        finally:
+            (self.folder / "train.h5").write_bytes(right)
+
+    def test_rounds_only_grow(self):
+        self.run_job("shrunk", settings=["run.rounds=2"])
+        self.assertIn("run.rounds is 1", self.run_job("shrunk", settings=["run.rounds=1"], expect=65))
+
     def test_stop_file(self):
         (self.folder / "stop").mkdir()
         (self.folder / "stop/STOP").write_text("")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluate/evaluator.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "app/commands/commands.h"
@@ -19,6 +20,12 @@ void print_metrics(io::EvaluationRow const& row) {
         std::printf("%-28s %10.5f %10.5f %10.5f\n", name.c_str(), metric.value, metric.low, metric.high);
 }
 
+// The round whose training these weights come from: its evaluation in run.h5 is repeated to the bit.
+std::int64_t last_round(io::RunState const& state) {
+    bool const in_round = state.phase == io::Phase::train || state.phase == io::Phase::evaluate;
+    return in_round ? state.round : std::max<std::int64_t>(0, state.round - 1);
+}
+
 int evaluate_file(MpiSession& mpi, Arguments const& arguments) {
     std::string const model_path = arguments.positional()[0];
     LoadedDeck const deck = load_deck(arguments.positional()[1], arguments.all("set"), nullptr);
@@ -31,15 +38,14 @@ int evaluate_file(MpiSession& mpi, Arguments const& arguments) {
                                            options.data.too_long, opened.config.vocabulary);
     });
     tell_too_long("data.heldout", *heldout, options.data);
-    if (session.is_root() && !(heldout->tokenizer() == opened.info.tokenizer))
-        log::warning("data.heldout was prepared with another tokenizer than the model's");
+    tell_other_tokenizer("data.heldout", *heldout, opened.info.tokenizer);
     opened.model->pack(session.arena());
     Progress progress("evaluation", 100, "%", session.is_root());
     Timer const timer;
     auto const result = evaluate(session.arena(), session.grid(), *opened.model, *heldout, *opened.tokenizer,
                                  opened.tokenizer->encode(options.weave.rac.marker), options.evaluate, options.generate,
                                  options.data.context, static_cast<std::uint64_t>(options.run.seed),
-                                 opened.info.state.step, opened.info.state.round, [&](double done) {
+                                 opened.info.state.step, last_round(opened.info.state), [&](double done) {
                                      progress.update(100 * done);
                                      return true;
                                  });

@@ -105,6 +105,7 @@ std::unique_ptr<Corpus> open_prompts(Session& session, OpenedModel const& opened
                                           options.too_long, opened.config.vocabulary);
     });
     tell_too_long(path, *corpus, options);
+    tell_other_tokenizer(path, *corpus, opened.info.tokenizer);
     return corpus;
 }
 
@@ -199,8 +200,10 @@ int generate(MpiSession& mpi, Arguments const& arguments) {
     Session session(mpi, deck.options);
     OpenedModel opened = open_model(session, arguments.positional()[0]);
     opened.model->pack(session.arena());
-    if (text) return generate_text(session, opened, deck.options.job, arguments.value("prompt", ""), turns);
-    return generate_file(session, opened, deck.options.job, arguments, turns);
+    // What the model was trained with (template, context, sampler) holds unless --set says otherwise.
+    JobOptions const options = deck_of_overrides(arguments.all("set"), opened.info.deck).options.job;
+    if (text) return generate_text(session, opened, options, arguments.value("prompt", ""), turns);
+    return generate_file(session, opened, options, arguments, turns);
 }
 
 }  // namespace

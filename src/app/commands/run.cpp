@@ -35,17 +35,20 @@ Start agree_on_start(Session& session, io::Path const& folder, std::string const
     return start;
 }
 
+// What an effective deck in a file says.
+RunDeck options_of(std::string const& effective_deck, io::Path const& file) {
+    Deck deck = Deck::parse(effective_deck, file.string(), ".");
+    RunDeck options;
+    bind(deck, options);
+    return options;
+}
+
 // The deck once more, with what the first start fixed (run.schedule_rounds) and what model.from says.
 LoadedDeck final_deck(Session& session, std::string const& path, std::vector<std::string> overrides,
                       LoadedDeck const& first, Start const& start) {
     if (first.options.job.run.schedule_rounds == 0) {
         std::int64_t schedule_rounds = first.options.job.run.rounds;
-        if (start.checkpoint) {
-            Deck old = Deck::parse(start.deck, start.checkpoint->string(), ".");
-            RunDeck options;
-            bind(old, options);
-            schedule_rounds = options.job.run.schedule_rounds;
-        }
+        if (start.checkpoint) schedule_rounds = options_of(start.deck, *start.checkpoint).job.run.schedule_rounds;
         overrides.push_back(fmt::format("run.schedule_rounds={}", schedule_rounds));
     }
     if (first.options.model_from.empty()) return load_deck(path, overrides, nullptr);
@@ -69,6 +72,7 @@ int run(MpiSession& mpi, Arguments const& arguments) {
     Session session(mpi, first.options);
     Communicator& world = session.grid().world();
     io::Path const folder = std::filesystem::absolute(first.options.job.run.out).lexically_normal();
+    overrides.push_back("run.out=" + toml_text::render(folder.string()));
 
     std::unique_ptr<io::FolderLock> lock;
     agree(world, [&] {
@@ -82,12 +86,17 @@ int run(MpiSession& mpi, Arguments const& arguments) {
     agree(world, [&] {
         LoadedDeck loaded = final_deck(session, deck_path, overrides, first, start);
         job.options = loaded.options.job;
-        job.options.run.out = folder.string();
         job.effective_deck = loaded.deck.effective(false);
         job.model = loaded.options.model;
         job.initial_model = loaded.options.model_from;
         job.start_from = start.checkpoint;
-        if (start.checkpoint) check_same_deck(start.deck, job.effective_deck, *start.checkpoint);
+        if (!start.checkpoint) return;
+        check_same_deck(start.deck, job.effective_deck, *start.checkpoint);
+        std::int64_t const old_rounds = options_of(start.deck, *start.checkpoint).job.run.rounds;
+        if (job.options.run.rounds < old_rounds)
+            fail(ExitCode::bad_data,
+                 "run.rounds is {}, but {} belongs to a run of {} rounds (they may only grow); raise it",
+                 job.options.run.rounds, start.checkpoint->string(), old_rounds);
     });
     bool const nothing_to_do =
         start.checkpoint && start.state.phase == io::Phase::finished && start.state.round > job.options.run.rounds;
@@ -104,7 +113,7 @@ int run(MpiSession& mpi, Arguments const& arguments) {
     std::unique_ptr<Corpora> corpora;
     agree(world, [&] {
         corpora = std::make_unique<Corpora>(open_corpora(session.io(), job.options.data, job.model.vocabulary));
-        if (job.model.vocabulary == 0) job.model.vocabulary = padded_vocabulary(corpora->tokenizer->table());
+        job.model = resolve_vocabulary(job.model, corpora->tokenizer->size());
         validate(job.model);
     });
     tell_too_long("data.train", corpora->train, job.options.data);
