@@ -16,13 +16,13 @@ namespace selvage {
 class ByteWriter {
   public:
     template <class T>
-        requires std::is_trivially_copyable_v<T>
+    requires std::is_trivially_copyable_v<T>
     void put(T const& value) {
         auto const* const first = reinterpret_cast<std::byte const*>(&value);
         bytes_.insert(bytes_.end(), first, first + sizeof(T));
     }
     template <class T>
-        requires std::is_trivially_copyable_v<T>
+    requires std::is_trivially_copyable_v<T>
     void put(std::vector<T> const& values) {
         put(static_cast<std::uint64_t>(values.size()));
         auto const* const first = reinterpret_cast<std::byte const*>(values.data());
@@ -39,12 +39,10 @@ class ByteReader {
     explicit ByteReader(std::span<std::byte const> bytes) : bytes_(bytes) {}
     bool at_end() const { return bytes_.empty(); }
     template <class T>
-        requires std::is_trivially_copyable_v<T>
-    void get(T& value) {
-        take(&value, sizeof(T));
-    }
+    requires std::is_trivially_copyable_v<T>
+    void get(T& value) { take(&value, sizeof(T)); }
     template <class T>
-        requires std::is_trivially_copyable_v<T>
+    requires std::is_trivially_copyable_v<T>
     void get(std::vector<T>& values) {
         std::uint64_t count = 0;
         get(count);

@@ -71,7 +71,8 @@ TEST(Ordered, ReductionEqualsTheTreeOnAnyNumberOfRanks) {
                 std::vector<float> out(static_cast<std::size_t>(shard.size()));
                 tree_reduce_shards(*world, lane_split, lanes, shards, roots, out);
                 for (std::int64_t e = shard.begin; e < shard.end; ++e)
-                    ASSERT_EQ(out[static_cast<std::size_t>(e - shard.begin)], tree(1, lanes, e)) << "lanes " << lanes << " element " << e;
+                    ASSERT_EQ(out[static_cast<std::size_t>(e - shard.begin)], tree(1, lanes, e))
+                        << "lanes " << lanes << " element " << e;
             }
         }
     }
