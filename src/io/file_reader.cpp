@@ -283,18 +283,22 @@ std::vector<std::string> FileReader::texts(std::string const& name) const {
 }
 
 std::vector<std::string> FileReader::datasets() const {
+    // Hard links may make a file's groups endless, in depth or in number; ours lie three deep.
+    constexpr std::ptrdiff_t max_depth = 16;
+    constexpr std::size_t max_objects = 100000;
     std::vector<std::string> found;
     std::vector<std::string> groups = {"/"};
+    std::size_t objects = 0;
     while (!groups.empty()) {
         std::string const group = groups.back();
         groups.pop_back();
+        if (std::count(group.begin(), group.end(), '/') > max_depth) fail_at(group, "too deep");
         std::vector<std::string> inner;
         for (std::string const& name : names_in(group)) {
+            if (++objects > max_objects) fail_at(group, "part of too many groups");
             std::string full = fmt::format("{}/{}", group == "/" ? "" : group, name);
             (is_group(full) ? inner : found).push_back(std::move(full));
         }
-        // Hard links may make a file's groups endless.
-        if (found.size() + groups.size() > 1000000) fail_at(group, "part of too many groups");
         groups.insert(groups.end(), inner.rbegin(), inner.rend());
     }
     return found;

@@ -45,7 +45,8 @@ TEST(Communicator, GatherBytesKeepsRankOrder) {
         return;
     }
     ASSERT_EQ(parts.size(), static_cast<std::size_t>(world->size()));
-    for (int r = 0; r < world->size(); ++r) EXPECT_EQ(parts[static_cast<std::size_t>(r)], pattern(r, static_cast<std::size_t>(r) * 5));
+    for (int r = 0; r < world->size(); ++r)
+        EXPECT_EQ(parts[static_cast<std::size_t>(r)], pattern(r, static_cast<std::size_t>(r) * 5));
 }
 
 TEST(Communicator, MessagesArriveByPolling) {
@@ -53,7 +54,8 @@ TEST(Communicator, MessagesArriveByPolling) {
     int const next = (world->rank() + 1) % world->size();
     world->send(pattern(world->rank(), 100), next, 7);
     Message message;
-    while (!world->poll(7, message)) {}
+    while (!world->poll(7, message)) {
+    }
     EXPECT_EQ(message.source, (world->rank() + world->size() - 1) % world->size());
     EXPECT_EQ(message.bytes, pattern(message.source, 100));
 }

@@ -16,6 +16,18 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
+// The attributes that a data file of another program must have.
+void mark_as_data(hid_t file) {
+    Handle const one(H5Screate(H5S_SCALAR), H5Sclose);
+    Handle const text(H5Tcopy(H5T_C_S1), H5Tclose);
+    H5Tset_size(text, 12);
+    Handle const format(H5Acreate2(file, "format", text, one, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    H5Awrite(format, text, "selvage-data");
+    Handle const version(H5Acreate2(file, "format_version", H5T_STD_I32LE, one, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    int const number = 1;
+    H5Awrite(version, H5T_NATIVE_INT, &number);
+}
+
 struct Damage : ::testing::Test {
     selvage::test::TemporaryFolder folder;
     std::unique_ptr<Communicator> world = selvage::test::world();
@@ -222,17 +234,23 @@ TEST_F(Damage, AHugeDatasetIsRefusedBeforeAnythingIsAllocated) {
         H5Pset_chunk(layout, 1, &chunk);
         Handle const tokens(H5Dcreate2(file, "/tokens", H5T_STD_I32LE, space, H5P_DEFAULT, layout, H5P_DEFAULT),
                             H5Dclose);
-        Handle const one(H5Screate(H5S_SCALAR), H5Sclose);
-        Handle const text(H5Tcopy(H5T_C_S1), H5Tclose);
-        H5Tset_size(text, 12);
-        Handle const format(H5Acreate2(file, "format", text, one, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-        H5Awrite(format, text, "selvage-data");
-        Handle const version(H5Acreate2(file, "format_version", H5T_STD_I32LE, one, H5P_DEFAULT, H5P_DEFAULT),
-                             H5Aclose);
-        int const number = 1;
-        H5Awrite(version, H5T_NATIVE_INT, &number);
+        mark_as_data(file);
     });
     EXPECT_THAT(complaint(path), AllOf(HasSubstr("/tokens"), HasSubstr("more than the file can hold")));
+}
+
+// A damaged link, or one that somebody made, may lead back to where it came from.
+TEST_F(Damage, EndlessGroups) {
+    Path const path = folder / "endless.h5";
+    io->call([&] {
+        quiet_hdf5();
+        Handle const file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+        mark_as_data(file);
+        for (char const* name : {"/a", "/b"}) H5Lcreate_hard(file, "/", file, name, H5P_DEFAULT, H5P_DEFAULT);
+    });
+    Outcome const outcome = outcome_of([&] { describe_file(*io, path); });
+    EXPECT_EQ(outcome.code, ExitCode::bad_data);
+    EXPECT_THAT(outcome.message, AllOf(HasSubstr(path.string()), HasSubstr("too deep")));
 }
 
 }  // namespace

@@ -53,7 +53,8 @@ int main(int argc, char** argv) {
         // Other ranks print their failures only.
         class FailuresOnly : public testing::EmptyTestEventListener {
             void OnTestPartResult(testing::TestPartResult const& result) override {
-                if (result.failed()) std::fprintf(stderr, "%s:%d: %s\n", result.file_name(), result.line_number(), result.summary());
+                if (result.failed())
+                    std::fprintf(stderr, "%s:%d: %s\n", result.file_name(), result.line_number(), result.summary());
             }
         };
         delete printer;
