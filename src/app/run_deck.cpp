@@ -174,6 +174,10 @@ void bind_evaluate(Deck& deck, EvaluateOptions& evaluate) {
     deck.bind("evaluate.examples", evaluate.examples, "held-out examples used; 0: all", between(0, count_limit));
     deck.bind("evaluate.turns", evaluate.turns, "correction turns", between(0, 200));
     deck.bind("evaluate.extract", evaluate.extract, "what exact match compares", {"all", "last_line", "last_number"});
+    deck.bind(
+        "evaluate.right_rougeL", evaluate.right_rougeL,
+        "correction and corruption rate: an answer is right when its ROUGE-L reaches this; 0: when it matches exactly",
+        between(0, 1));
     deck.bind("evaluate.bins", evaluate.bins, "position bins of the curves", between(1, 48));
     deck.bind("evaluate.prefix", evaluate.prefix, "prefix exchange: bins are multiples of so many tokens",
               between(1, 1 << 20));

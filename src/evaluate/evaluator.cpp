@@ -207,7 +207,8 @@ EvaluationResult evaluate(Arena& arena, ProcessGrid const& grid, Model& model, C
     if (data.rank() != 0) return result;
     result.row.step = step;
     result.row.round = round;
-    result.row.metrics = aggregate_scores(scores, options.bins, prefix_lengths, options.turns, seed);
+    result.row.metrics =
+        aggregate_scores(scores, options.bins, prefix_lengths, options.turns, options.right_rougeL, seed);
     return result;
 }
 

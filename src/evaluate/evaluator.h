@@ -20,6 +20,7 @@ struct EvaluateOptions {
     std::int64_t examples = 0;      // held-out examples used; 0: all
     std::int64_t turns = 1;         // correction turns
     std::string extract = "all";    // exact match on: "all" the text, "last_line", "last_number"
+    double right_rougeL = 0;        // an answer is right when its ROUGE-L reaches this; 0: when it matches exactly
     std::int64_t bins = 8;          // position bins of the curves, doubling widths from 8: 0-7, 8-23, ...
     std::int64_t prefix = 16;       // gold or own tokens before the continuation of prefix_shift; bins go by multiples
 };

@@ -145,14 +145,15 @@ void add_answer_metrics(Table& table, std::int64_t turns) {
 }
 
 // Transitions into the turns first..last.
-void add_rates(Table& table, std::string const& suffix, std::size_t first, std::size_t last) {
+void add_rates(Table& table, std::string const& suffix, std::size_t first, std::size_t last, double right_rougeL) {
+    auto const right = [=](AnswerScore const& answer) {
+        return right_rougeL > 0 ? answer.rougeL >= right_rougeL : answer.exact != 0;
+    };
     auto const rate = [=](bool before, bool after) {
         return [=](ExampleScores const& one) {
             Part total;
             for (std::size_t turn = first; turn <= last; ++turn) {
-                bool const was_right = one.turns[turn - 1].exact != 0;
-                bool const is_right = one.turns[turn].exact != 0;
-                Part const part = rate_of(was_right == before, is_right == after);
+                Part const part = rate_of(right(one.turns[turn - 1]) == before, right(one.turns[turn]) == after);
                 total.numerator += part.numerator;
                 total.denominator += part.denominator;
             }
@@ -206,15 +207,16 @@ double largest_numeric_gap(Scores scores) {
 }  // namespace
 
 std::map<std::string, io::MetricValue> aggregate_scores(Scores scores, std::int64_t bins, std::int64_t prefixes,
-                                                        std::int64_t turns, std::uint64_t seed) {
+                                                        std::int64_t turns, double right_rougeL, std::uint64_t seed) {
     Table table(scores);
     add_token_metrics(table);
     add_agreements(table);
     add_prefix_metrics(table);
     add_answer_metrics(table, turns);
     auto const last = static_cast<std::size_t>(turns);
-    add_rates(table, "", 1, last);
-    for (std::size_t turn = 1; turn <= last; ++turn) add_rates(table, fmt::format("_turn{}", turn), turn, turn);
+    add_rates(table, "", 1, last, right_rougeL);
+    for (std::size_t turn = 1; turn <= last; ++turn)
+        add_rates(table, fmt::format("_turn{}", turn), turn, turn, right_rougeL);
 
     auto metrics = table.estimate(seed);
     add_position_curves(metrics, scores, bins);

@@ -36,8 +36,10 @@
 
 namespace selvage {
 
-// `scores` in the order of the examples. Every example has `prefixes` prefix scores and turns + 1 answers.
+// `right_rougeL`: see EvaluateOptions. `scores` in the order of the examples. Every example has `prefixes` prefix
+// scores and turns + 1 answers.
 std::map<std::string, io::MetricValue> aggregate_scores(std::span<ExampleScores const> scores, std::int64_t bins,
-                                                        std::int64_t prefixes, std::int64_t turns, std::uint64_t seed);
+                                                        std::int64_t prefixes, std::int64_t turns, double right_rougeL,
+                                                        std::uint64_t seed);
 
 }  // namespace selvage

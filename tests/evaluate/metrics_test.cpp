@@ -49,7 +49,7 @@ std::vector<ExampleScores> two_examples() {
 
 class Metrics : public testing::Test {
   protected:
-    std::map<std::string, io::MetricValue> const metrics_ = aggregate_scores(two_examples(), 3, 3, 2, 1);
+    std::map<std::string, io::MetricValue> const metrics_ = aggregate_scores(two_examples(), 3, 3, 2, 0, 1);
     double value(std::string const& name) { return metrics_.at(name).value; }
 };
 
@@ -112,8 +112,16 @@ TEST_F(Metrics, CorrectionAndCorruption) {
     EXPECT_EQ(value("rougeL"), 0.0625);
 }
 
+TEST(MetricsOfTexts, RightMayBeLikeGold) {
+    // By ROUGE-L >= 0.1: right, right, wrong; and wrong, wrong, right.
+    auto const metrics = aggregate_scores(two_examples(), 3, 3, 2, 0.1, 1);
+    EXPECT_EQ(metrics.at("correction_rate").value, 0.5);
+    EXPECT_EQ(metrics.at("corruption_rate").value, 0.5);
+    EXPECT_EQ(metrics.at("correction_rate_turn1").value, 0);
+}
+
 TEST(MetricsOfNothing, AreNaN) {
-    auto const metrics = aggregate_scores({}, 2, 2, 0, 1);
+    auto const metrics = aggregate_scores({}, 2, 2, 0, 0, 1);
     for (auto const& [name, metric] : metrics) {
         EXPECT_TRUE(std::isnan(metric.value)) << name;
         for (double const v : metric.by_position) EXPECT_TRUE(std::isnan(v)) << name;
