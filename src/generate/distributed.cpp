@@ -11,6 +11,19 @@
 #include "generate/work_queue.h"
 
 namespace selvage {
+namespace {
+
+constexpr auto draft_fields = [](auto& stream, auto& draft) {
+    stream.value(draft.example);
+    stream.value(draft.sample);
+    stream.value(draft.turn);
+    stream.value(draft.finish);
+    stream.list(draft.tokens);
+    stream.list(draft.logprob);
+    stream.list(draft.sampled_logprob);
+};
+
+}  // namespace
 
 DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64_t round, std::int64_t streams,
                                   DistributedWork const& work) {
@@ -51,28 +64,11 @@ DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64
 
 std::vector<Draft> gather_drafts(Communicator& axis, std::vector<Draft> const& mine) {
     ByteWriter writer;
-    for (Draft const& draft : mine) {
-        writer.put(draft.example);
-        writer.put(draft.sample);
-        writer.put(draft.turn);
-        writer.put(draft.finish);
-        writer.put(draft.tokens);
-        writer.put(draft.logprob);
-        writer.put(draft.sampled_logprob);
-    }
+    for (Draft const& draft : mine) draft_fields(writer, draft);
     std::vector<Draft> all;
     for (auto const& part : gather_bytes(axis, writer.bytes(), 0)) {
         ByteReader reader(part);
-        while (!reader.at_end()) {
-            Draft& draft = all.emplace_back();
-            reader.get(draft.example);
-            reader.get(draft.sample);
-            reader.get(draft.turn);
-            reader.get(draft.finish);
-            reader.get(draft.tokens);
-            reader.get(draft.logprob);
-            reader.get(draft.sampled_logprob);
-        }
+        while (!reader.at_end()) draft_fields(reader, all.emplace_back());
     }
     std::sort(all.begin(), all.end(), [](Draft const& a, Draft const& b) {
         return std::tie(a.example, a.sample, a.turn) < std::tie(b.example, b.sample, b.turn);

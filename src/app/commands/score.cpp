@@ -3,7 +3,6 @@
 
 #include "app/commands/commands.h"
 #include "app/session.h"
-#include "base/bytes.h"
 #include "base/log.h"
 #include "generate/forced.h"
 #include "model/model.h"

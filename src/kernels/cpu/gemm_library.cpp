@@ -115,7 +115,7 @@ class Library {
                             .scratch_bytes = description.scratchpad_desc().get_size(),
                             .implementation = implementation};
         } catch (dnnl::error const&) {
-            return std::nullopt;  // this form is not implemented
+            return std::nullopt;  // the library has no such product
         }
     }
 
