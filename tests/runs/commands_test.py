@@ -81,11 +81,12 @@ class Commands(JobTest):
         self.assertIn("the first 18 are cut", errors)
 
     def test_generate_file(self):
+        # The template is that of the checkpoint's deck, "!"; a longer one would leave no room.
         for ranks in (1, 2):
             _, errors = self.done(["generate", self.checkpoint, "--data", self.folder / "heldout.h5", "--output",
                                    self.folder / f"d{ranks}.h5",
-                                   "--turns", "1", "--set", "generate.max_new_tokens=9", "--set", "data.context=25",
-                                   "--set", "weave.rac.template='!'"], ranks)
+                                   "--turns", "1", "--set", "generate.max_new_tokens=9", "--set", "data.context=25"],
+                                  ranks)
             self.assertEqual(errors.count("are longer than data.context = 25"), 1)
             self.done(["check", self.folder / f"d{ranks}.h5"])
         self.assert_same_file(self.folder / "d1.h5", self.folder / "d2.h5")
@@ -93,7 +94,8 @@ class Commands(JobTest):
             self.assertEqual(set(file["turn"][()]), {0, 1})
         _, errors = self.done(["generate", self.checkpoint, "--data", self.folder / "heldout.h5", "--output",
                                self.folder / "d.h5",
-                               "--turns", "1", "--set", "data.context=25"])
+                               "--turns", "1", "--set", "data.context=25", "--set",
+                               'weave.rac.template="\\n\\nCorrection:\\n"'])
         self.assertIn("9 corrections were left out", errors)
 
     def test_score(self):
