@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Sourced by jobs/quickstart/run.sh and tests/run.sh: makes sure of what a build needs, sets what Open MPI needs, and
-# offers selvage_build. On Debian and Ubuntu missing packages are installed (with sudo where not root); elsewhere, or
+# offers selvage_build. On Debian 12 missing packages are installed (with sudo where not root); elsewhere, or
 # without apt, what is missing is printed and the build is tried with what modules or Spack provide.
 set -euo pipefail
 
