@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -25,6 +26,7 @@ class MpiSession {
     static std::string library_version();
 
   private:
+    std::filesystem::path session_folder_;  // of Open MPI; empty: not ours
     bool has_threads_ = false;
 };
 
