@@ -114,7 +114,8 @@ void Linear::backward_input(TensorView d_in, TensorView d_out, kernels::Accumula
 }
 
 void Linear::backward_weight(TensorView gradients, TensorView d_out, TensorView in, Stream& stream) const {
-    kernels::linear_backward_weight(weight.gradient(gradients), bias.gradient(gradients), d_out, in, stream);
+    kernels::linear_backward_weight(weight.gradient(gradients), bias.gradient(gradients), d_out, in,
+                                    kernels::Accumulate::add, stream);
 }
 
 }  // namespace selvage
