@@ -8,13 +8,12 @@
 #include <string>
 
 #include "device/device.h"
+#include "kernels/accumulate.h"
 #include "tensor/tensor.h"
 
 namespace selvage::kernels {
 
 constexpr std::int64_t gemm_k_block(std::int64_t k) { return k <= 1024 ? 512 : 1024; }
-
-enum class Accumulate : std::uint8_t { overwrite, add };
 
 // out[m, n] = in[m, k] weight[n, k]^T (+ bias[n]).  `bias` may be empty.
 void linear_forward(TensorView out, TensorView in, TensorView weight, TensorView bias, Stream& stream);
