@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/cross_entropy.h"
 #include "kernels/embedding.h"
 #include "kernels/norm.h"
 #include "kernels/softmax.h"
@@ -30,10 +31,11 @@ struct BackwardPass {
               Norm const& norm) const {
         TensorView const d_weight = norm.weight.gradient(gradients);
         if (config.norm == NormKind::rmsnorm)
-            kernels::rmsnorm_backward(d_in, d_weight, d_out, in, used(rstd), norm.weight.value, stream);
+            kernels::rmsnorm_backward(d_in, {}, Accumulate::overwrite, d_weight, d_out, in, used(rstd),
+                                      norm.weight.value, stream);
         else
-            kernels::layernorm_backward(d_in, d_weight, norm.bias.gradient(gradients), d_out, in, used(mean),
-                                        used(rstd), norm.weight.value, stream);
+            kernels::layernorm_backward(d_in, {}, Accumulate::overwrite, d_weight, norm.bias.gradient(gradients), d_out,
+                                        in, used(mean), used(rstd), norm.weight.value, stream);
     }
 
     // d_branch = gradient of the MLP branch's input
@@ -111,8 +113,8 @@ struct BackwardPass {
                                         head.targets.first(count), stream);
         buffers.device.copy_to_host(head.host_log_probability.data(), head.log_probability.view().raw(),
                                     static_cast<std::size_t>(count) * sizeof(float), stream);
-        kernels::cross_entropy_backward(logits, log_sum_exp, head.targets.first(count), head.weights.first(count),
-                                        stream);
+        kernels::cross_entropy_backward(logits, logits, log_sum_exp, head.targets.first(count),
+                                        head.weights.first(count), stream);
         output.backward_weight(gradients, logits, hidden, stream);
         output.backward_input(head.d_hidden.first(count), logits, Accumulate::overwrite, stream);
         kernels::scatter_rows(d_hidden, head.d_hidden.first(count), head.rows.first(count), stream);

@@ -20,10 +20,10 @@ struct ForwardPass {
     void norm(TensorView out, Tensor const& mean, Tensor const& rstd, TensorView in, Norm const& norm) const {
         auto const epsilon = static_cast<float>(config.norm_epsilon);
         if (config.norm == NormKind::rmsnorm)
-            kernels::rmsnorm_forward(out, used(rstd), in, norm.weight.value, epsilon, stream);
+            kernels::rmsnorm_forward(out, used(rstd), {}, in, {}, norm.weight.value, epsilon, stream);
         else
-            kernels::layernorm_forward(out, used(mean), used(rstd), in, norm.weight.value, norm.bias.value, epsilon,
-                                       stream);
+            kernels::layernorm_forward(out, used(mean), used(rstd), {}, in, {}, norm.weight.value, norm.bias.value,
+                                       epsilon, stream);
     }
 
     // middle = in + attention(norm(in))
