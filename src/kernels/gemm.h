@@ -8,13 +8,12 @@
 #include <string>
 
 #include "device/device.h"
+#include "kernels/accumulate.h"
 #include "tensor/tensor.h"
 
 namespace selvage::kernels {
 
 constexpr std::int64_t gemm_k_block(std::int64_t k) { return k <= 1024 ? 512 : 1024; }
-
-enum class Accumulate : std::uint8_t { overwrite, add };
 
 // Operands are all f32, with plain or packed weights; or bf16 with packed weights, whose results are f32 or bf16 as
 // `out` says. Sums, biases and gradients of weights are f32.

@@ -15,8 +15,8 @@ namespace {
 
 using kernels::Accumulate;
 
-// The steps of one backward pass, last operation first. d.residual (d: buffers.backward) is the gradient of the residual
-// stream at the point reached.
+// The steps of one backward pass, last operation first. d.residual (d: buffers.backward) is the gradient of the
+// residual stream at the point reached.
 struct BackwardPass {
     ModelConfig const& config;
     Workspace::Buffers& buffers;

@@ -42,7 +42,7 @@ Norm find_norm(ParameterSet const& parameters, std::string const& name) {
 }
 
 Linear find_linear(ParameterSet const& parameters, std::string const& name) {
-    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias"), std::nullopt};
+    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias"), {}, {}};
 }
 
 }  // namespace
