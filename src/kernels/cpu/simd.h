@@ -7,6 +7,15 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tensor/dtype.h"
+
+// What an instruction set has beside what its name says.
+#if defined(SELVAGE_SIMD_AMX)
+#define SELVAGE_SIMD_AVX512_BF16
+#endif
+#if defined(SELVAGE_SIMD_AVX512_BF16)
+#define SELVAGE_SIMD_AVX512
+#endif
 #if defined(SELVAGE_SIMD_AVX512) || defined(SELVAGE_SIMD_AVX2)
 #include <immintrin.h>
 #endif
@@ -31,6 +40,15 @@ constexpr int tile_vectors = 1;
 
 SELVAGE_INLINE std::uint32_t bits_of(float x) { return __builtin_bit_cast(std::uint32_t, x); }
 SELVAGE_INLINE float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
+
+// bfloat16 rounds to the nearest, ties to even; a NaN stays one.
+SELVAGE_INLINE float value_of(float x) { return x; }
+SELVAGE_INLINE float value_of(BFloat16 x) { return float_of(static_cast<std::uint32_t>(x.bits) << 16); }
+SELVAGE_INLINE BFloat16 rounded_bf16(float x) {
+    std::uint32_t const bits = bits_of(x);
+    std::uint32_t const sum = bits + 0x7fffU + ((bits >> 16) & 1U);
+    return {static_cast<std::uint16_t>((x != x ? bits | 0x400000U : sum) >> 16)};
+}
 
 #if defined(SELVAGE_SIMD_AVX512)
 
@@ -68,6 +86,26 @@ SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
 using F8 = __m256;
 SELVAGE_INLINE F8 low_half(F16 a) { return _mm512_castps512_ps256(a.v); }
 SELVAGE_INLINE F8 high_half(F16 a) { return _mm512_extractf32x8_ps(a.v, 1); }
+
+SELVAGE_INLINE F16 widened(__m256i halves) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))};
+}
+SELVAGE_INLINE __m256i rounded_bf16(F16 a) {
+    __m512i const bits = _mm512_castps_si512(a.v);
+    __m512i const odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i const sum = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    __m512i const quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    __mmask16 const is_nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_blend_epi32(is_nan, sum, quiet), 16));
+}
+SELVAGE_INLINE F16 load(BFloat16 const* p) { return widened(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(p))); }
+SELVAGE_INLINE F16 load(BFloat16 const* p, std::int64_t count) {
+    return widened(_mm256_maskz_loadu_epi16(first_lanes(count), p));
+}
+SELVAGE_INLINE void store(BFloat16* p, F16 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded_bf16(a)); }
+SELVAGE_INLINE void store(BFloat16* p, F16 a, std::int64_t count) {
+    _mm256_mask_storeu_epi16(p, first_lanes(count), rounded_bf16(a));
+}
 
 #elif defined(SELVAGE_SIMD_AVX2)
 
@@ -131,6 +169,27 @@ using F8 = __m256;
 SELVAGE_INLINE F8 low_half(F16 a) { return a.low; }
 SELVAGE_INLINE F8 high_half(F16 a) { return a.high; }
 
+SELVAGE_INLINE F16 load(BFloat16 const* p) {
+    auto const half = [p](int first) {
+        __m128i const bits = _mm_loadu_si128(reinterpret_cast<__m128i const*>(p + first));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+    };
+    return {half(0), half(8)};
+}
+// The upper halves of the words hold zeros.
+SELVAGE_INLINE __m256i rounded_bf16(__m256 a) {
+    __m256i const bits = _mm256_castps_si256(a);
+    __m256i const odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i const sum = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    __m256i const quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    __m256i const is_nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    return _mm256_srli_epi32(_mm256_blendv_epi8(sum, quiet, is_nan), 16);
+}
+SELVAGE_INLINE void store(BFloat16* p, F16 a) {
+    __m256i const mixed = _mm256_packus_epi32(rounded_bf16(a.low), rounded_bf16(a.high));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(mixed, 0xd8));
+}
+
 #else
 
 // GCC's and Clang's vector extension, for any processor.
@@ -180,7 +239,28 @@ SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
     Bits const n1 = n >> 1;
     return {a.v * reinterpret_cast<Vector>((n1 + 127) << 23) * reinterpret_cast<Vector>((n - n1 + 127) << 23)};
 }
+SELVAGE_INLINE F16 load(BFloat16 const* p) {
+    F16 r;
+    for (int i = 0; i < lanes; ++i) r.v[i] = float_of(static_cast<std::uint32_t>(p[i].bits) << 16);
+    return r;
+}
+SELVAGE_INLINE void store(BFloat16* p, F16 a) {
+    for (int i = 0; i < lanes; ++i) p[i] = rounded_bf16(a.v[i]);
+}
 
+#endif
+
+#if !defined(SELVAGE_SIMD_AVX512)
+[[maybe_unused]] F16 load(BFloat16 const* p, std::int64_t count) {
+    BFloat16 part[lanes] = {};
+    __builtin_memcpy(part, p, sizeof(BFloat16) * static_cast<std::size_t>(count < lanes ? count : lanes));
+    return load(part);
+}
+[[maybe_unused]] void store(BFloat16* p, F16 a, std::int64_t count) {
+    BFloat16 part[lanes];
+    store(part, a);
+    __builtin_memcpy(p, part, sizeof(BFloat16) * static_cast<std::size_t>(count < lanes ? count : lanes));
+}
 #endif
 
 // The tree over lanes: i with i + 8, then i + 4, i + 2, i + 1.
@@ -279,6 +359,75 @@ SELVAGE_INLINE void transpose(F16 (&x)[lanes]) {
             x[j].v[i] = kept;
         }
 }
+#endif
+
+// Sixteen pairs of bfloat16, the even element in the lower half of each word.
+#if defined(SELVAGE_SIMD_AVX512_BF16)
+struct Pairs16 {
+    __m512bh v;
+};
+SELVAGE_INLINE Pairs16 load_pairs(BFloat16 const* p) { return {(__m512bh)_mm512_loadu_si512(p)}; }
+SELVAGE_INLINE Pairs16 set_pair(BFloat16 const* p) {
+    std::int32_t word;
+    __builtin_memcpy(&word, p, sizeof word);
+    return {(__m512bh)_mm512_set1_epi32(word)};
+}
+// acc + a b over each pair: the odd element's product first, then the even one's.
+SELVAGE_INLINE F16 fma_pairs(Pairs16 a, Pairs16 b, F16 acc) { return {_mm512_dpbf16_ps(acc.v, a.v, b.v)}; }
+#else
+struct Pairs16 {
+    F16 even, odd;
+};
+#if defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE Pairs16 split_pairs(__m512i words) {
+    return {{_mm512_castsi512_ps(_mm512_slli_epi32(words, 16))},
+            {_mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(0xffff0000U))))}};
+}
+SELVAGE_INLINE Pairs16 load_pairs(BFloat16 const* p) { return split_pairs(_mm512_loadu_si512(p)); }
+#elif defined(SELVAGE_SIMD_AVX2)
+SELVAGE_INLINE Pairs16 load_pairs(BFloat16 const* p) {
+    __m256i const high = _mm256_set1_epi32(static_cast<int>(0xffff0000U));
+    __m256i const a = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(p));
+    __m256i const b = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(p + lanes));
+    return {{_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))},
+            {_mm256_castsi256_ps(_mm256_and_si256(a, high)), _mm256_castsi256_ps(_mm256_and_si256(b, high))}};
+}
+#else
+SELVAGE_INLINE Pairs16 load_pairs(BFloat16 const* p) {
+    Pairs16 r;
+    for (int i = 0; i < lanes; ++i) {
+        r.even.v[i] = value_of(p[2 * i]);
+        r.odd.v[i] = value_of(p[2 * i + 1]);
+    }
+    return r;
+}
+#endif
+SELVAGE_INLINE Pairs16 set_pair(BFloat16 const* p) { return {set(value_of(p[0])), set(value_of(p[1]))}; }
+// acc + a b over each pair: the odd element's product first, then the even one's.
+SELVAGE_INLINE F16 fma_pairs(Pairs16 a, Pairs16 b, F16 acc) { return fma(a.even, b.even, fma(a.odd, b.odd, acc)); }
+#endif
+
+// Tile registers of 16 rows of 64 bytes: products of [16, 32] by [32, 16] (as pairs of rows) bfloat16 into [16, 16]
+// floats. Intel's definition of TDPBF16PS: even and odd elements in a chain each, then their sum is added to the
+// accumulator.
+#if defined(SELVAGE_SIMD_AMX)
+struct alignas(64) TileShape {
+    std::uint8_t palette = 1;
+    std::uint8_t start_row = 0;
+    std::uint8_t reserved[14] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+// The tile registers of this thread, from construction to destruction.
+struct TileRegisters {
+    TileRegisters() {
+        static constexpr TileShape shape;
+        _tile_loadconfig(&shape);
+    }
+    ~TileRegisters() { _tile_release(); }
+    TileRegisters(TileRegisters const&) = delete;
+    TileRegisters& operator=(TileRegisters const&) = delete;
+};
 #endif
 
 SELVAGE_INLINE float larger(float a, float b) { return a > b ? a : b; }
