@@ -19,5 +19,7 @@ void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream& str
 // to += from
 void add_in_place(TensorView to, TensorView from, Stream& stream);
 void fill(TensorView out, float value, Stream& stream);
+// sums[n] += rows[m, n], in row order
+void add_column_sums(TensorView sums, TensorView rows, Stream& stream);
 
 }  // namespace selvage::kernels

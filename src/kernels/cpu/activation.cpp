@@ -78,4 +78,14 @@ void fill(TensorView out, float value, Stream&) {
     over_elements(out.elements(), 1, [&](std::int64_t i, std::int64_t n) { std::fill_n(o + i, n, value); });
 }
 
+void add_column_sums(TensorView sums, TensorView rows, Stream&) {
+    std::int64_t const n = sums.elements();
+    float* const s = sums.as<float>();
+    float const* const x = rows.as<float>();
+    parallel_for(n, 16, rows.elements(), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t row = 0; row < rows.dim(0); ++row)
+            kernel_table().add(s + begin, x + row * n + begin, end - begin);
+    });
+}
+
 }  // namespace selvage::kernels
