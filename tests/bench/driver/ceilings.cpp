@@ -78,7 +78,7 @@ std::unique_ptr<LibraryProduct> fastest(ProductShape shape, std::vector<ProductF
 }
 
 // Forward, gradient of the input, gradient of the weight, for `rows` rows.
-std::vector<StepProduct> training_products(LinearLayer const& layer, std::int64_t rows, Precision precision) {
+std::vector<StepProduct> training_products(LinearLayer const& layer, std::int64_t rows, DType precision) {
     std::vector<ProductForm> const with_weight = {{precision, Layout::plain, Layout::chosen, false},
                                                   {precision, Layout::plain, Layout::plain, false},
                                                   {precision, Layout::plain, Layout::transposed, false}};

@@ -20,8 +20,8 @@ dnnl::stream& stream() {
     return one;
 }
 
-memory::data_type type_of(Precision precision) {
-    return precision == Precision::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+memory::data_type type_of(DType precision) {
+    return precision == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
 memory::format_tag tag_of(Layout layout) {

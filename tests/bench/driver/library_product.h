@@ -22,7 +22,7 @@ enum class Layout : std::uint8_t { plain, transposed, chosen };  // chosen: by t
 
 // The form of c[m, n] = a[m, k] b[k, n]. Sums are fp32; a weight gradient stays in it.
 struct ProductForm {
-    Precision precision = Precision::f32;
+    DType precision = DType::f32;
     Layout a = Layout::plain;
     Layout b = Layout::chosen;
     bool f32_out = false;

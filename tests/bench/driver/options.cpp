@@ -55,7 +55,7 @@ Options parse_options(int argc, char** argv, bool& help) {
     if (help) return options;
     if (precision != "f32" && precision != "bf16")
         fail(ExitCode::usage, "--precision is {}; give f32 or bf16", precision);
-    options.precision = precision == "bf16" ? Precision::bf16 : Precision::f32;
+    options.precision = precision == "bf16" ? DType::bf16 : DType::f32;
     check(options);
     return options;
 }

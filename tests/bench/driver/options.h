@@ -5,15 +5,14 @@
 #include <string>
 
 #include "model/model_config.h"
+#include "tensor/dtype.h"
 
 namespace selvage::bench {
-
-enum class Precision : std::uint8_t { f32, bf16 };
 
 struct Options {
     std::string mode;
     std::string model = "124m";
-    Precision precision = Precision::f32;
+    DType precision = DType::f32;
     std::int64_t threads = 1;
     double seconds = 1;  // a round takes at least this long (a step at least)
     // train
