@@ -16,8 +16,8 @@ from llama import CONFIGS, Llama
 def draw(logits):
     """One token per row of probabilities softmax(logits), by the inverse of the cumulated ones: what is fastest here."""
     cumulated = functional.softmax(logits.float(), dim=-1).cumsum(-1)
-    return torch.searchsorted(cumulated, torch.rand(len(logits), 1) * cumulated[:, -1:]).clamp_(
-        max=logits.shape[1] - 1)
+    place = torch.rand(len(logits), 1) * cumulated[:, -1:]
+    return torch.searchsorted(cumulated, place).clamp_(max=logits.shape[1] - 1)
 
 
 def draw_multinomial(logits):
@@ -83,7 +83,7 @@ def variants(arguments):
 
     ways = {"eager": [("eager", False, False)],
             "compiled": [("compiled", True, False), ("compiled, frozen", True, True)]}
-    ways["all"] = ways["eager"] + ways["compiled"]
+    ways["all"] = ways["compiled"] + ways["eager"]
     draws = [("", draw)] + ([(", multinomial", draw_multinomial)] if arguments.multinomial else [])
     return [(name + suffix, make(compiled, freezing, function))
             for name, compiled, freezing in ways[arguments.ways] for suffix, function in draws]
