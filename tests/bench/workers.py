@@ -25,8 +25,13 @@ class Worker:
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
             env={**os.environ, **(environment or {})})
         self.lines = queue.Queue()
-        threading.Thread(target=self._collect, daemon=True).start()
-        self.about = self._answer()
+        self.reader = threading.Thread(target=self._collect, daemon=True)
+        self.reader.start()
+        try:
+            self.about = self._answer()
+        except WorkerError:
+            self.close()
+            raise
 
     def _collect(self):
         for line in self.process.stdout:
@@ -72,4 +77,6 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
         self.errors.close()

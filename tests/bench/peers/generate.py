@@ -14,7 +14,7 @@ from llama import CONFIGS, Llama
 
 
 def draw(logits):
-    """One token per row of probabilities softmax(logits), by the inverse of the cumulated ones: what is fastest here."""
+    """One token per row of probabilities softmax(logits), by the inverse of the cumulated ones (fastest here)."""
     cumulated = functional.softmax(logits.float(), dim=-1).cumsum(-1)
     place = torch.rand(len(logits), 1) * cumulated[:, -1:]
     return torch.searchsorted(cumulated, place).clamp_(max=logits.shape[1] - 1)

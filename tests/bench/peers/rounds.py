@@ -18,7 +18,7 @@ def seconds_of(work):
 
 def best_of(variants, budget):
     """variants: (name, function that makes the work). Each is made, run once to warm up (and compile), and timed a few
-    times. The fastest: (name, work, seconds, {name: seconds or error}). None is begun when the budget (seconds) is used up."""
+    times. The fastest: (name, work, seconds, {name: seconds or error}). None is begun after `budget` seconds."""
     best, tried, start = None, {}, time.perf_counter()
     for name, make in variants:
         if best is not None and time.perf_counter() - start > budget:
