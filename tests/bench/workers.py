@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import subprocess
 import tempfile
 import threading
@@ -55,8 +56,8 @@ class Worker:
     def _last_error(self):
         self.errors.seek(0)
         lines = [line.strip() for line in self.errors if line.strip()]
-        reasons = [line for line in lines if " error " in line] or lines
-        return reasons[-1] if reasons else f"exit code {self.process.returncode}, no message"
+        reasons = [line for line in lines if re.match(r"\d{4}-\S+ error ", line)] or lines[-1:]  # of the log
+        return reasons[0] if reasons else f"exit code {self.process.returncode}, no message"
 
     def round(self):
         try:

@@ -45,8 +45,8 @@ void add_case(std::string const& name, Cost cost, std::function<Call()> make) {
         auto const rate = [](double amount) {
             return benchmark::Counter(1e-9 * amount, benchmark::Counter::kIsIterationInvariantRate);
         };
-        if (cost.operations > 0) state.counters["GFLOP/s"] = rate(cost.operations);
-        if (cost.bytes > 0) state.counters["GB/s"] = rate(cost.bytes);
+        if (cost.operations > 0) state.counters["GFLOP"] = rate(cost.operations);
+        if (cost.bytes > 0) state.counters["GB"] = rate(cost.bytes);
     })->UseRealTime();
 }
 

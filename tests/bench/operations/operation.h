@@ -26,8 +26,8 @@ Tensor random_tensor(Shape shape, DType dtype = DType::f32, std::int32_t below =
 
 // What an operation does in one call, for its rate.
 struct Cost {
-    double operations = 0;  // GFLOP/s are shown
-    double bytes = 0;       // GB/s are shown
+    double operations = 0;  // GFLOP per second are shown
+    double bytes = 0;       // GB per second are shown
 };
 
 // `make` makes the operands when the case runs, and returns the call that is timed.
