@@ -19,9 +19,6 @@ void target_log_probability(TensorView out, TensorView logits, TensorView log_su
                             Stream& stream);
 // out i32 [rows]: the largest logit of the first `ids` columns, ties to the lowest id.
 void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream& stream);
-// In place, logits[row, :] = (softmax - onehot(target)) * weight[row]: the gradient of sum(weight * -log p(target)).
-void cross_entropy_backward(TensorView logits, TensorView log_sum_exp, TensorView targets, TensorView weight,
-                            Stream& stream);
 
 // Sampling weights as integers: out i64 [rows, vocabulary] = floor(exp((logit - max) / temperature) * 2^40), so that
 // sums over any part of the vocabulary are exact. max is over the first `ids` columns; behind them weights are 0.

@@ -106,7 +106,8 @@ class Model {
     // which must be whole sequences. Returns the loss sum in fp64, in row order. Never holds more than `logit_rows`
     // rows of logits. Uses the activations up: once per forward.
     double backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights,
-                    KvCache& cache, Workspace& workspace, TensorView gradients, kernels::Accumulate accumulate);
+                    KvCache& cache, Workspace& workspace, TensorView gradients,
+                    kernels::Accumulate accumulate = kernels::Accumulate::add);
 
     static constexpr std::int64_t logit_rows = 256;
 

@@ -52,8 +52,8 @@ struct ForwardPass {
         kernels::attention_forward(used(layer.attended), used(layer.log_sum_exp), used(layer.query), pages,
                                    batch.segments, attention_scale(config), stream);
         // A parallel residual adds it here, as the MLP's norm does not.
-        weights.output.forward(matrix(config.parallel_residual ? layer.middle : buffers.branch),
-                               matrix(layer.attended), stream);
+        weights.output.forward(matrix(config.parallel_residual ? layer.middle : buffers.branch), matrix(layer.attended),
+                               stream);
         if (config.parallel_residual) kernels::add_in_place(matrix(layer.middle), buffers.residual(index), stream);
     }
 
@@ -62,9 +62,8 @@ struct ForwardPass {
     void mlp(std::int64_t index, LayerWeights const& weights) const {
         LayerActivations const& layer = buffers.layer(index);
         TensorView const in = buffers.residual(index);
-        Entering const entering = config.parallel_residual
-                                      ? Entering{{}, in, {}}
-                                      : Entering{matrix(layer.middle), in, matrix(buffers.branch)};
+        Entering const entering = config.parallel_residual ? Entering{{}, in, {}}
+                                                           : Entering{matrix(layer.middle), in, matrix(buffers.branch)};
         norm(matrix(layer.mlp_normed), layer.mlp_mean, layer.mlp_rstd, entering, weights.mlp_norm);
         weights.up.forward(matrix(layer.up), matrix(layer.mlp_normed), stream);
         if (!gated(config)) {

@@ -22,9 +22,9 @@ struct LayerActivations {
 // Backward scratch, shared by the layers.
 struct BackwardBuffers {
     BackwardBuffers(Arena& arena, Model const& model, std::int64_t rows);
-    Tensor residual, normed;   // f32
-    Tensor residual_operand;   // bf16 only: the rounded copy of `residual` that products read
-    Tensor second_branch;      // parallel residual only; f32
+    Tensor residual, normed;  // f32
+    Tensor residual_operand;  // bf16 only: the rounded copy of `residual` that products read
+    Tensor second_branch;     // parallel residual only; f32
     Tensor query, key, value, attended;
     Tensor activated;
     Tensor up;  // plain GELU only; gated activations write over gate and up

@@ -36,17 +36,6 @@ float row_log_sum_exp(float const* logits, std::int64_t n) {
     return total == 0.0F ? minus_infinity : total_max + log_scalar(total);
 }
 
-void row_softmax_gradient(float* logits, float log_sum_exp, std::int64_t target, float weight, std::int64_t n) {
-    if (weight == 0.0F) {
-        for (std::int64_t i = 0; i < n; i += lanes) store(logits + i, set(0.0F), n - i);
-        return;
-    }
-    float const target_logit = logits[target];
-    for (std::int64_t i = 0; i < n; i += lanes)
-        store(logits + i, exp(load(logits + i, n - i) - set(log_sum_exp)) * set(weight), n - i);
-    logits[target] = (exp_scalar(target_logit - log_sum_exp) - 1.0F) * weight;
-}
-
 void row_fixed_point(std::int64_t* out, float const* logits, float max, float temperature, std::int64_t n) {
     for (std::int64_t i = 0; i < n; i += lanes) {
         float weights[lanes];
@@ -68,7 +57,6 @@ void row_log(float* out, float const* in, std::int64_t n) {
 void fill_softmax(KernelTable& table) {
     table.row_log_sum_exp = row_log_sum_exp;
     table.row_max = row_max;
-    table.row_softmax_gradient = row_softmax_gradient;
     table.row_fixed_point = row_fixed_point;
     table.row_exp = row_exp;
     table.row_log = row_log;
