@@ -15,20 +15,26 @@ namespace selvage::kernels {
 
 constexpr std::int64_t gemm_k_block(std::int64_t k) { return k <= 1024 ? 512 : 1024; }
 
+// Operands are all f32, with plain or packed weights; or bf16 with packed weights, whose results are f32 or bf16 as
+// `out` says. Sums, biases and gradients of weights are f32.
+
 // out[m, n] = in[m, k] weight[n, k]^T (+ bias[n]).  `bias` may be empty.
 void linear_forward(TensorView out, TensorView in, TensorView weight, TensorView bias, Stream& stream);
 
 // d_in[m, k] (+)= d_out[m, n] weight[n, k]
 void linear_backward_input(TensorView d_in, TensorView d_out, TensorView weight, Accumulate accumulate, Stream& stream);
 
-// d_weight[n, k] += d_out[m, n]^T in[m, k]; rows are summed in order, in calls of at most 1024 rows whose sums are
-// added one after the other. d_bias[n] += column sums of d_out in row order; may be empty.
-void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in, Stream& stream);
+// d_weight[n, k] (+)= d_out[m, n]^T in[m, k]; rows are summed in order, in calls of at most 1024 rows whose sums are
+// added one after the other. d_bias[n] (+)= column sums of d_out in row order; may be empty.
+void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
+                            Accumulate accumulate, Stream& stream);
 
-// A weight [n, k] in the form that products read fastest; made once a sweep. Gives the same bits as the plain one.
+// A weight [n, k] in the form that products read fastest. In f32 it gives the same bits as the plain one.
 class PackedWeight {
   public:
-    PackedWeight(Arena& arena, TensorView weight);
+    enum class Use : std::uint8_t { forward, backward_input };
+    // `dtype` is f32 (for forward only) or bf16 (rounded to nearest, ties to even).
+    PackedWeight(Arena& arena, TensorView weight, DType dtype = DType::f32, Use use = Use::forward);
     ~PackedWeight();
     PackedWeight(PackedWeight&&) noexcept;
     PackedWeight& operator=(PackedWeight&&) noexcept;
@@ -41,6 +47,8 @@ class PackedWeight {
     std::unique_ptr<Form> form_;
 };
 void linear_forward(TensorView out, TensorView in, PackedWeight const& weight, TensorView bias, Stream& stream);
+void linear_backward_input(TensorView d_in, TensorView d_out, PackedWeight const& weight, Accumulate accumulate,
+                           Stream& stream);
 
 // What the self-check at start found. Called once by main; runs some small products (a few milliseconds).
 enum class GemmWay : std::uint8_t { library, ordered };

@@ -117,7 +117,8 @@ TEST_P(Gemm, BackwardWeightSumsRowsInOrderInCallsOf1024) {
     Floats const bias_before = random_floats(n, 10);
     Floats d_weight = before;
     Floats d_bias = bias_before;
-    linear_backward_weight(view(d_weight, {n, k}), view(d_bias, {n}), view(d_out, {m, n}), view(in, {m, k}), stream);
+    linear_backward_weight(view(d_weight, {n, k}), view(d_bias, {n}), view(d_out, {m, n}), view(in, {m, k}),
+                           Accumulate::add, stream);
     for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t j = 0; j < k; ++j) {
             float wanted = before[static_cast<std::size_t>(i * k + j)];

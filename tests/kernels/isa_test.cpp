@@ -209,7 +209,7 @@ TEST(Threads, DoNotChangeProducts) {
         linear_forward(view(out, {m, n}), view(in, {m, k}), view(weight, {n, k}), {}, stream);
         linear_backward_input(view(d_in, {m, k}), view(d_out, {m, n}), view(weight, {n, k}), Accumulate::add, stream);
         linear_backward_weight(view(d_weight, {n, k}), view(d_bias, {n}), view(d_out, {m, n}), view(in, {m, k}),
-                               stream);
+                               Accumulate::add, stream);
         for (Floats const* const part : {&out, &d_in, &d_weight, &d_bias}) append(results[threads - 1], *part);
     }
     omp_set_num_threads(before);

@@ -3,6 +3,7 @@
 // Random tensors and comparisons for the tests of kernels.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -26,7 +27,31 @@ inline Floats random_floats(std::int64_t count, std::uint32_t stream, double sca
     return values;
 }
 
-inline TensorView view(Floats const& values, Shape shape) {
+// bfloat16, rounded to the nearest, ties to even; by another way than the kernels.
+using Bf16s = std::vector<BFloat16>;
+
+inline float value(BFloat16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
+inline BFloat16 rounded(float x) {
+    if (std::isnan(x)) return {0x7fc0};
+    auto const bits = std::bit_cast<std::uint32_t>(x);
+    BFloat16 const below{static_cast<std::uint16_t>(bits >> 16)};
+    std::uint32_t const rest = bits & 0xffffU;
+    bool const up = rest > 0x8000U || (rest == 0x8000U && below.bits % 2 == 1);
+    return {static_cast<std::uint16_t>(below.bits + (up ? 1 : 0))};
+}
+inline Bf16s rounded(Floats const& values) {
+    Bf16s result;
+    for (float const x : values) result.push_back(rounded(x));
+    return result;
+}
+inline Floats values(Bf16s const& rounded) {
+    Floats result;
+    for (BFloat16 const x : rounded) result.push_back(value(x));
+    return result;
+}
+
+template <class T>
+TensorView view(std::vector<T> const& values, Shape shape) {
     SELVAGE_CHECK(shape.elements() == static_cast<std::int64_t>(values.size()), "{} values as {}", values.size(),
                   shape.text());
     return TensorView::of(values.data(), shape);

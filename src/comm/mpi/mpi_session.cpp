@@ -31,7 +31,7 @@ std::filesystem::path own_session_folder() {
     return pattern;
 }
 
-void remove(std::filesystem::path const& folder) {
+void drop(std::filesystem::path const& folder) {
     std::error_code ignored;
     if (!folder.empty()) std::filesystem::remove_all(folder, ignored);
 }
@@ -46,7 +46,7 @@ MpiSession::MpiSession(int& argc, char**& argv) : session_folder_(own_session_fo
 
 MpiSession::~MpiSession() {
     MPI_Finalize();
-    remove(session_folder_);
+    drop(session_folder_);
 }
 
 std::unique_ptr<Communicator> MpiSession::world() {
@@ -68,7 +68,7 @@ bool MpiSession::everyone_arrives(double seconds) {
 }
 
 void MpiSession::abort(int code) {
-    remove(session_folder_);
+    drop(session_folder_);
     MPI_Abort(MPI_COMM_WORLD, code);
     std::_Exit(code);
 }

@@ -2,7 +2,10 @@
 #include "kernels/gemm.h"
 
 #include <algorithm>
+#include <vector>
 
+#include "kernels/activation.h"
+#include "kernels/cpu/gemm_bf16.h"
 #include "kernels/cpu/gemm_ways.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
@@ -47,6 +50,22 @@ Sizes sizes_of(TensorView in, TensorView out, std::int64_t n, std::int64_t k) {
 
 float const* optional(TensorView view) { return view.empty() ? nullptr : view.as<float>(); }
 
+// The rows of one call, in bf16: they are packed for each product, as they are read once.
+void add_weight_gradient(TensorView d_weight, TensorView d_out, TensorView in, bool add) {
+    static std::vector<BFloat16> panels;  // used by the main thread only, as all kernels
+    auto const size = static_cast<std::size_t>(bf16_panel_elements(in.dim(1), in.dim(0)));
+    if (panels.size() < size) panels.resize(size);
+    bf16_pack(panels.data(), in, false);
+    bf16_product({.c = d_weight,
+                  .a = d_out.as<BFloat16>(),
+                  .panels = panels.data(),
+                  .m = d_weight.dim(0),
+                  .n = d_weight.dim(1),
+                  .k = in.dim(0),
+                  .a_transposed = true,
+                  .add = add});
+}
+
 }  // namespace
 
 void linear_forward(TensorView out, TensorView in, TensorView weight, TensorView bias, Stream&) {
@@ -72,37 +91,47 @@ void linear_backward_input(TensorView d_in, TensorView d_out, TensorView weight,
               .add = accumulate == Accumulate::add});
 }
 
-void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in, Stream&) {
+void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
+                            Accumulate accumulate, Stream& stream) {
     auto const [m, n, k] = sizes_of(in, d_out, d_weight.dim(0), d_weight.dim(1));
-    float const* const d = d_out.as<float>();
-    float const* const x = in.as<float>();
-    for (std::int64_t row = 0; row < m; row += rows_per_call)
-        multiply({.c = d_weight.as<float>(),
-                  .a = d + row * n,
-                  .b = x + row * k,
-                  .m = n,
-                  .n = k,
-                  .k = std::min(rows_per_call, m - row),
-                  .a_transposed = true,
-                  .add = true});
+    TensorView const d = d_out.reshape({m, n});
+    TensorView const x = in.reshape({m, k});
+    for (std::int64_t row = 0; row < m; row += rows_per_call) {
+        std::int64_t const end = std::min(m, row + rows_per_call);
+        bool const add = row > 0 || accumulate == Accumulate::add;
+        if (in.dtype() == DType::bf16)
+            add_weight_gradient(d_weight, d.rows(row, end), x.rows(row, end), add);
+        else
+            multiply({.c = d_weight.as<float>(),
+                      .a = d.rows(row, end).as<float>(),
+                      .b = x.rows(row, end).as<float>(),
+                      .m = n,
+                      .n = k,
+                      .k = end - row,
+                      .a_transposed = true,
+                      .add = add});
+    }
     if (d_bias.empty()) return;
-    float* const sums = d_bias.as<float>();
-    parallel_for(n, 16, m * n, [&, rows = m, columns = n](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = 0; row < rows; ++row)
-            kernel_table().add(sums + begin, d + row * columns + begin, end - begin);
-    });
+    if (accumulate == Accumulate::overwrite) fill(d_bias, 0, stream);
+    add_column_sums(d_bias, d, stream);
 }
 
 struct PackedWeight::Form {
-    std::int64_t n = 0;
-    std::int64_t k = 0;
+    std::int64_t n = 0;  // of the product: columns of its result
+    std::int64_t k = 0;  // and length of its sums
+    Use use = Use::forward;
     Tensor panels;
 };
 
-PackedWeight::PackedWeight(Arena& arena, TensorView weight) : form_(std::make_unique<Form>()) {
-    form_->n = weight.dim(0);
-    form_->k = weight.dim(1);
-    form_->panels = Tensor(arena, "packed weights", DType::f32, {panel_count(form_->n), panel_elements(form_->k)});
+PackedWeight::PackedWeight(Arena& arena, TensorView weight, DType dtype, Use use) : form_(std::make_unique<Form>()) {
+    bool const forward = use == Use::forward;
+    SELVAGE_CHECK(forward || dtype == DType::bf16, "weights in {} are read plain here", name_of(dtype));
+    form_->n = weight.dim(forward ? 0 : 1);
+    form_->k = weight.dim(forward ? 1 : 0);
+    form_->use = use;
+    Shape const shape = dtype == DType::f32 ? Shape{panel_count(form_->n) * panel_elements(form_->k)}
+                                            : Shape{bf16_panel_elements(form_->n, form_->k)};
+    form_->panels = Tensor(arena, "packed weights", dtype, shape);
     Stream stream(arena.device().kind());
     update(weight, stream);
 }
@@ -111,14 +140,27 @@ PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;
 PackedWeight& PackedWeight::operator=(PackedWeight&&) noexcept = default;
 
 void PackedWeight::update(TensorView weight, Stream&) {
-    SELVAGE_CHECK(weight.dim(0) == form_->n && weight.dim(1) == form_->k, "weight {} for packed [{}, {}]",
-                  weight.shape().text(), form_->n, form_->k);
-    pack_panels(form_->panels.view().as<float>(), weight.as<float>(), true, form_->n, form_->k);
+    bool const forward = form_->use == Use::forward;
+    SELVAGE_CHECK(weight.dim(forward ? 0 : 1) == form_->n && weight.dim(forward ? 1 : 0) == form_->k,
+                  "weight {} for packed [{}, {}]", weight.shape().text(), form_->n, form_->k);
+    if (form_->panels.view().dtype() == DType::bf16)
+        bf16_pack(form_->panels.view().as<BFloat16>(), weight, forward);
+    else
+        pack_panels(form_->panels.view().as<float>(), weight.as<float>(), true, form_->n, form_->k);
 }
 
 void linear_forward(TensorView out, TensorView in, PackedWeight const& weight, TensorView bias, Stream&) {
     PackedWeight::Form const& form = weight.form();
+    SELVAGE_CHECK(form.use == PackedWeight::Use::forward, "weights packed for another product");
     auto const [m, n, k] = sizes_of(in, out, form.n, form.k);
+    if (in.dtype() == DType::bf16)
+        return bf16_product({.c = out,
+                             .a = in.as<BFloat16>(),
+                             .panels = form.panels.view().as<BFloat16>(),
+                             .bias = optional(bias),
+                             .m = m,
+                             .n = n,
+                             .k = k});
     multiply({.c = out.as<float>(),
               .a = in.as<float>(),
               .panels = form.panels.view().as<float>(),
@@ -126,6 +168,20 @@ void linear_forward(TensorView out, TensorView in, PackedWeight const& weight, T
               .m = m,
               .n = n,
               .k = k});
+}
+
+void linear_backward_input(TensorView d_in, TensorView d_out, PackedWeight const& weight, Accumulate accumulate,
+                           Stream&) {
+    PackedWeight::Form const& form = weight.form();
+    SELVAGE_CHECK(form.use == PackedWeight::Use::backward_input, "weights packed for another product");
+    auto const [m, n, k] = sizes_of(d_out, d_in, form.n, form.k);
+    bf16_product({.c = d_in,
+                  .a = d_out.as<BFloat16>(),
+                  .panels = form.panels.view().as<BFloat16>(),
+                  .m = m,
+                  .n = n,
+                  .k = k,
+                  .add = accumulate == Accumulate::add});
 }
 
 }  // namespace selvage::kernels

@@ -419,6 +419,51 @@ SELVAGE_INLINE Pairs16 set_pair(BFloat16 const* p) { return {set(value_of(p[0]))
 SELVAGE_INLINE F16 fma_pairs(Pairs16 a, Pairs16 b, F16 acc) { return fma(a.even, b.even, fma(a.odd, b.odd, acc)); }
 #endif
 
+// Sixteen words, kept as the lanes of an F16: pairs (even[i], odd[i]), rounded.
+// And 32 rounded values in a row: first, then second.
+#if defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE F16 pair_words(F16 even, F16 odd) {
+    __m512i const low = _mm512_cvtepu16_epi32(rounded_bf16(even));
+    __m512i const high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded_bf16(odd)), 16);
+    return {_mm512_castsi512_ps(_mm512_or_si512(low, high))};
+}
+SELVAGE_INLINE F16 row_words(F16 first, F16 second) {
+    __m512i const low = _mm512_castsi256_si512(rounded_bf16(first));
+    return {_mm512_castsi512_ps(_mm512_inserti64x4(low, rounded_bf16(second), 1))};
+}
+#else
+SELVAGE_INLINE F16 row_words(F16 first, F16 second) {
+    BFloat16 row[2 * lanes];
+    store(row, first);
+    store(row + lanes, second);
+    float words[lanes];
+    __builtin_memcpy(words, row, sizeof row);
+    return load(words);
+}
+SELVAGE_INLINE F16 pair_words(F16 even, F16 odd) {
+    BFloat16 row[2 * lanes];
+    BFloat16 pairs[2 * lanes];
+    store(row, even);
+    store(row + lanes, odd);
+    for (int i = 0; i < lanes; ++i) {
+        pairs[2 * i] = row[i];
+        pairs[2 * i + 1] = row[lanes + i];
+    }
+    float words[lanes];
+    __builtin_memcpy(words, pairs, sizeof pairs);
+    return load(words);
+}
+#endif
+// Words to memory as pairs.
+SELVAGE_INLINE void store_words(BFloat16* p, F16 words) {
+    float values[lanes];
+    store(values, words);
+    __builtin_memcpy(p, values, sizeof values);
+}
+
+// Into the second cache level, for a read soon.
+SELVAGE_INLINE void prefetch(void const* p) { __builtin_prefetch(p, 0, 2); }
+
 // Tile registers of 16 rows of 64 bytes: products of [16, 32] by [32, 16] (as pairs of rows) bfloat16 into [16, 16]
 // floats. Intel's definition of TDPBF16PS: even and odd elements in a chain each, then their sum is added to the
 // accumulator.
@@ -440,6 +485,24 @@ struct TileRegisters {
     TileRegisters(TileRegisters const&) = delete;
     TileRegisters& operator=(TileRegisters const&) = delete;
 };
+// Strides are bytes between rows. Written out, as the compilers' own forms take literals only.
+template <int Tile>
+SELVAGE_INLINE void tile_zero() {
+    asm volatile("tilezero %%tmm%c0" ::"i"(Tile));
+}
+template <int Tile>
+SELVAGE_INLINE void tile_load(void const* p, std::int64_t stride) {
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(Tile) : "memory");
+}
+template <int Tile>
+SELVAGE_INLINE void tile_store(void* p, std::int64_t stride) {
+    asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(Tile) : "memory");
+}
+// Sum += A B
+template <int Sum, int A, int B>
+SELVAGE_INLINE void tile_product() {
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sum), "i"(A), "i"(B));
+}
 #endif
 
 SELVAGE_INLINE float larger(float a, float b) { return a > b ? a : b; }

@@ -7,6 +7,8 @@
 
 #include "tensor/dtype.h"
 
+#include "tensor/dtype.h"
+
 namespace selvage::kernels {
 
 // One tile of a matrix product: c[i, j] = (or +=) sum over k of a(i, k) b(k, j) (+ bias[j]).
@@ -25,6 +27,32 @@ struct ProductTile {
     std::int64_t k_block = 0;
     bool add = false;
 };
+
+// Packed operands of bfloat16 products, k padded with zeros to whole steps. a: groups of 16 rows, a group as
+// [k / 32][16][32]. b: panels of 64 columns, a panel as [k / 2][64][2].
+struct Bf16Forms {
+    static constexpr std::int64_t panel = 64;
+    static constexpr std::int64_t group = 16;
+    static constexpr std::int64_t step = 32;
+    static constexpr std::int64_t padded(std::int64_t k) { return (k + step - 1) / step * step; }
+    static constexpr std::int64_t group_rows(std::int64_t rows) { return (rows + group - 1) / group * group; }
+};
+
+// sums [16 groups][64] = (first) or += a b.
+struct Bf16Panel {
+    float* sums = nullptr;
+    BFloat16 const* a = nullptr;
+    BFloat16 const* b = nullptr;
+    BFloat16 const* next = nullptr;  // what will be read after b (as many bytes), or null
+    std::int64_t rows = 0;           // of 16 groups, the others are padding
+    std::int64_t groups = 0;
+    std::int64_t k = 0;        // whole steps
+    std::int64_t k_block = 0;  // of the order by pairs
+    bool first = true;
+};
+
+// The two orders of sums, see kernels/README.md.
+enum class Bf16Order : std::uint8_t { pairs, tiles };
 
 // A tile of queries of one key-value head: query i is at position positions[i] of its sequence.
 struct AttentionTile {
@@ -138,6 +166,25 @@ struct KernelTable {
     // panel[k, j] = b[k * k_stride + j * n_stride], j < columns; zeros up to the panel's width.
     void (*pack_panel)(float* panel, float const* b, std::int64_t k_stride, std::int64_t n_stride, std::int64_t k,
                        std::int64_t columns);
+    // Products of bfloat16; strides are between rows of memory.
+    Bf16Order bf16_order = Bf16Order::pairs;
+    void (*bf16_product)(Bf16Panel const&);
+    // Packs a(i, k) = from[i * stride + k], or columns: from[k * stride + i].
+    void (*bf16_pack_rows)(BFloat16* to, BFloat16 const* from, std::int64_t stride, std::int64_t rows, std::int64_t k);
+    void (*bf16_pack_columns)(BFloat16* to, BFloat16 const* from, std::int64_t stride, std::int64_t rows,
+                              std::int64_t k);
+    // Packs a panel of b(k, j) = from[k * stride + j], or transposed: from[j * stride + k]; j < columns.
+    void (*bf16_pack_panel)(BFloat16* to, BFloat16 const* from, std::int64_t stride, std::int64_t k,
+                            std::int64_t columns);
+    void (*bf16_pack_panel_of_floats)(BFloat16* to, float const* from, std::int64_t stride, std::int64_t k,
+                                      std::int64_t columns);
+    void (*bf16_pack_panel_transposed)(BFloat16* to, float const* from, std::int64_t stride, std::int64_t k,
+                                       std::int64_t columns);
+    // c = (or +=) sums (+ bias) for rows and columns that exist.
+    void (*bf16_finish)(BFloat16* c, std::int64_t stride, float const* sums, float const* bias, bool add,
+                        std::int64_t rows, std::int64_t columns);
+    void (*bf16_finish_floats)(float* c, std::int64_t stride, float const* sums, float const* bias, bool add,
+                               std::int64_t rows, std::int64_t columns);
     // Attention
     void (*attention_tile)(AttentionTile const&);
     void (*attention_backward)(AttentionBackward const&);

@@ -5,6 +5,7 @@
 namespace selvage::kernels::SELVAGE_ISA {
 
 void fill_product(KernelTable& table);
+void fill_product_bf16(KernelTable& table);
 void fill_attention(KernelTable& table);
 void fill_attention_backward(KernelTable& table);
 void fill_softmax(KernelTable& table);

@@ -10,6 +10,7 @@ void fill_table(KernelTable& table);
 void fill_table(KernelTable& table) {
     table.name = SELVAGE_TEXT(SELVAGE_ISA);
     fill_product(table);
+    fill_product_bf16(table);
     fill_attention(table);
     fill_attention_backward(table);
     fill_softmax(table);
