@@ -464,6 +464,21 @@ SELVAGE_INLINE void store_words(BFloat16* p, F16 words) {
 // Into the second cache level, for a read soon.
 SELVAGE_INLINE void prefetch(void const* p) { __builtin_prefetch(p, 0, 2); }
 
+// To memory past the caches; p is aligned to 64 bytes. Other threads see it after finish_streaming().
+#if defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE void store_streaming(float* p, F16 a) { _mm512_stream_ps(p, a.v); }
+SELVAGE_INLINE void finish_streaming() { _mm_sfence(); }
+#elif defined(SELVAGE_SIMD_AVX2)
+SELVAGE_INLINE void store_streaming(float* p, F16 a) {
+    _mm256_stream_ps(p, a.low);
+    _mm256_stream_ps(p + 8, a.high);
+}
+SELVAGE_INLINE void finish_streaming() { _mm_sfence(); }
+#else
+SELVAGE_INLINE void store_streaming(float* p, F16 a) { store(p, a); }
+SELVAGE_INLINE void finish_streaming() {}
+#endif
+
 // Tile registers of 16 rows of 64 bytes: products of [16, 32] by [32, 16] (as pairs of rows) bfloat16 into [16, 16]
 // floats. Intel's definition of TDPBF16PS: even and odd elements in a chain each, then their sum is added to the
 // accumulator.
