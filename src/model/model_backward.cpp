@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
+#include <initializer_list>
 #include <utility>
 
 #include "kernels/cross_entropy.h"
@@ -38,8 +40,13 @@ struct BackwardPass {
         return copy.empty() ? matrix(buffers.backward->residual) : copy;
     }
 
-    void weight(Linear const& linear, TensorView d_out, TensorView in) const {
-        linear.backward_weight(gradients, d_out, in, accumulate, stream);
+    // The gradients of weights that read the same `in`.
+    using OfWeight = std::pair<Linear const&, TensorView>;
+    void weight_gradients(std::initializer_list<OfWeight> linears, TensorView in, Accumulate how) const {
+        std::array<kernels::WeightGradient, 3> parts;
+        std::size_t count = 0;
+        for (auto const& [linear, d_out] : linears) parts[count++] = linear.gradient(gradients, d_out);
+        kernels::linear_backward_weights(std::span(parts).first(count), in, how, stream);
     }
 
     // d_in (+)= the gradient of the norm's input; `copy` as in kernels/norm.h.
@@ -59,18 +66,18 @@ struct BackwardPass {
         LayerActivations const& layer = buffers.layer(index);
         BackwardBuffers const& d = *buffers.backward;
         weights.down.backward_input(matrix(d.activated), residual_operand(), Accumulate::overwrite, stream);
-        weight(weights.down, residual_operand(), matrix(layer.activated));
+        weight_gradients({{weights.down, residual_operand()}}, matrix(layer.activated), accumulate);
         TensorView d_up = matrix(layer.up);
         if (!gated(config)) {
             d_up = matrix(d.up);
             kernels::gelu_backward(d_up, matrix(d.activated), matrix(layer.up), stream);
+            weight_gradients({{weights.up, d_up}}, matrix(layer.mlp_normed), accumulate);
         } else {
             TensorView const d_gate = matrix(layer.gate);
             kernels::gated_backward(d_gate, d_up, matrix(d.activated), matrix(layer.gate), matrix(layer.up),
                                     gate_function(config), stream);
-            weight(weights.gate, d_gate, matrix(layer.mlp_normed));
+            weight_gradients({{weights.up, d_up}, {weights.gate, d_gate}}, matrix(layer.mlp_normed), accumulate);
         }
-        weight(weights.up, d_up, matrix(layer.mlp_normed));
         weights.up.backward_input(matrix(d.normed), d_up, Accumulate::overwrite, stream);
         if (gated(config)) weights.gate.backward_input(matrix(d.normed), matrix(layer.gate), Accumulate::add, stream);
         if (config.parallel_residual)
@@ -86,16 +93,16 @@ struct BackwardPass {
         LayerActivations const& layer = buffers.layer(index);
         BackwardBuffers const& d = *buffers.backward;
         weights.output.backward_input(matrix(d.attended), residual_operand(), Accumulate::overwrite, stream);
-        weight(weights.output, residual_operand(), matrix(layer.attended));
+        weight_gradients({{weights.output, residual_operand()}}, matrix(layer.attended), accumulate);
         kernels::attention_backward(used(d.query), used(d.key), used(d.value), used(d.attended), used(layer.attended),
                                     used(layer.log_sum_exp), used(layer.query), used(layer.key), used(layer.value),
                                     batch.segments, attention_scale(config), stream);
         kernels::RotaryOptions const rotary = rotary_options(config);
         kernels::rotary_backward(used(d.query), used(buffers.positions), rotary, stream);
         kernels::rotary_backward(used(d.key), used(buffers.positions), rotary, stream);
-        weight(weights.query, matrix(d.query), matrix(layer.normed));
-        weight(weights.key, matrix(d.key), matrix(layer.normed));
-        weight(weights.value, matrix(d.value), matrix(layer.normed));
+        weight_gradients(
+            {{weights.query, matrix(d.query)}, {weights.key, matrix(d.key)}, {weights.value, matrix(d.value)}},
+            matrix(layer.normed), accumulate);
         weights.query.backward_input(matrix(d.normed), matrix(d.query), Accumulate::overwrite, stream);
         weights.key.backward_input(matrix(d.normed), matrix(d.key), Accumulate::add, stream);
         weights.value.backward_input(matrix(d.normed), matrix(d.value), Accumulate::add, stream);
@@ -128,7 +135,7 @@ struct BackwardPass {
                                     static_cast<std::size_t>(count) * sizeof(float), stream);
         kernels::cross_entropy_backward(d_logits, logits, log_sum_exp, head.targets.first(count),
                                         head.weights.first(count), stream);
-        output.backward_weight(gradients, d_logits, hidden, first == 0 ? accumulate : Accumulate::add, stream);
+        weight_gradients({{output, d_logits}}, hidden, first == 0 ? accumulate : Accumulate::add);
         output.backward_input(head.d_hidden.first(count), d_logits, Accumulate::overwrite, stream);
         kernels::scatter_rows(d_hidden, head.d_hidden.first(count), head.rows.first(count), stream);
         stream.synchronize();

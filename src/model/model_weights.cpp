@@ -114,10 +114,4 @@ void Linear::backward_input(TensorView d_in, TensorView d_out, kernels::Accumula
     kernels::linear_backward_input(d_in, d_out, weight.value, accumulate, stream);
 }
 
-void Linear::backward_weight(TensorView gradients, TensorView d_out, TensorView in, kernels::Accumulate accumulate,
-                             Stream& stream) const {
-    kernels::linear_backward_weight(weight.gradient(gradients), bias.gradient(gradients), d_out, in, accumulate,
-                                    stream);
-}
-
 }  // namespace selvage

@@ -29,8 +29,9 @@ struct Linear {
     std::optional<kernels::PackedWeight> packed, packed_backward;  // see Model::pack
     void forward(TensorView out, TensorView in, Stream& stream) const;
     void backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const;
-    void backward_weight(TensorView gradients, TensorView d_out, TensorView in, kernels::Accumulate accumulate,
-                         Stream& stream) const;
+    kernels::WeightGradient gradient(TensorView gradients, TensorView d_out) const {
+        return {weight.gradient(gradients), bias.gradient(gradients), d_out};
+    }
 };
 
 struct LayerWeights {
