@@ -5,9 +5,6 @@
 namespace selvage::kernels::SELVAGE_ISA {
 namespace {
 
-// Floats between what is read from memory and what is asked for ahead: the processor's own prefetcher stops at a page.
-constexpr std::int64_t ahead = 512;
-
 void add(float* to, float const* from, std::int64_t n) {
     over_vectors(
         n, [&](std::int64_t i, auto count) { store(to + i, load(to + i, count) + load(from + i, count), count); });
@@ -57,10 +54,7 @@ void add_rows(float* sums, E const* rows, std::int64_t count, std::int64_t strid
 void adamw(float* values, float* first_moment, float* second_moment, float const* gradient, AdamWConstants const& c,
            std::int64_t n) {
     for (std::int64_t i = 0; i < n; i += lanes) {
-        prefetch(gradient + i + ahead);
-        prefetch(first_moment + i + ahead);
-        prefetch(second_moment + i + ahead);
-        prefetch(values + i + ahead);
+        ahead(gradient + i, first_moment + i, second_moment + i, values + i);
         F16 const g = load(gradient + i) * set(c.gradient_scale);
         F16 const m = fma(set(c.beta1), load(first_moment + i), set(c.one_minus_beta1) * g);
         F16 const v = fma(set(c.beta2), load(second_moment + i), set(c.one_minus_beta2) * (g * g));
@@ -78,7 +72,7 @@ double sum_of_squares(float const* x, std::int64_t n) {
     double sums[lanes] = {};
     std::int64_t i = 0;
     for (; i + lanes <= n; i += lanes) {
-        prefetch(x + i + ahead);
+        ahead(x + i);
         for (int j = 0; j < lanes; ++j) {
             double const value = x[i + j];
             sums[j] += value * value;
