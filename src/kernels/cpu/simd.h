@@ -555,6 +555,14 @@ SELVAGE_INLINE F16 pair_words(BFloat16 const* even, BFloat16 const* odd, std::in
 SELVAGE_INLINE F16 pair_words(float const* even, float const* odd, std::int64_t count) {
     return pair_words(load(even, count), load(odd, count));
 }
+// Past the caches, where the processor has such a store; p is aligned to 64 bytes. Other threads see it after the end.
+#if defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE void store_through(float* p, F16 a) { _mm512_stream_ps(p, a.v); }
+SELVAGE_INLINE void end_store_through() { _mm_sfence(); }
+#else
+SELVAGE_INLINE void store_through(float* p, F16 a) { store(p, a); }
+SELVAGE_INLINE void end_store_through() {}
+#endif
 // Into the second cache level, for a read soon.
 SELVAGE_INLINE void prefetch(void const* p) { __builtin_prefetch(p, 0, 2); }
 

@@ -187,6 +187,8 @@ struct KernelTable {
                         std::int64_t rows, std::int64_t columns);
     void (*bf16_finish_floats)(float* c, std::int64_t stride, float const* sums, float const* bias, bool add,
                                std::int64_t rows, std::int64_t columns);
+    // to[i * stride + j] = sums [rows][64], past the caches; `to` aligned to 64 bytes.
+    void (*copy_through)(float* to, std::int64_t stride, float const* sums, std::int64_t rows);
     // Attention
     void (*attention_tile)(AttentionTile<float> const&);
     void (*attention_tile_bf16)(AttentionTile<BFloat16> const&);
