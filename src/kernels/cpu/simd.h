@@ -41,12 +41,14 @@ constexpr int tile_vectors = 1;
 SELVAGE_INLINE std::uint32_t bits_of(float x) { return __builtin_bit_cast(std::uint32_t, x); }
 SELVAGE_INLINE float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
 
-// bfloat16 rounds to the nearest, ties to even; a NaN stays one.
+// bfloat16 rounds to the nearest, ties to even, as the processors' instruction for it does: numbers below the smallest
+// normal one become zero of their sign; a NaN stays one.
 SELVAGE_INLINE float value_of(float x) { return x; }
 SELVAGE_INLINE float value_of(BFloat16 x) { return float_of(static_cast<std::uint32_t>(x.bits) << 16); }
 SELVAGE_INLINE BFloat16 rounded_bf16(float x) {
     std::uint32_t const bits = bits_of(x);
     std::uint32_t const sum = bits + 0x7fffU + ((bits >> 16) & 1U);
+    if ((bits & 0x7f800000U) == 0) return {static_cast<std::uint16_t>((bits & 0x80000000U) >> 16)};
     return {static_cast<std::uint16_t>((x != x ? bits | 0x400000U : sum) >> 16)};
 }
 
@@ -78,10 +80,9 @@ SELVAGE_INLINE F16 first(std::int64_t count, F16 a, F16 b) {
 SELVAGE_INLINE F16 where_less(F16 x, F16 limit, F16 a, F16 b) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, limit.v, _CMP_LT_OQ), b.v, a.v)};
 }
-// a 2^n, where n = round_bits - bits(1.5 2^23) and the result is a normal number.
+// a 2^n, where n = rounded - 1.5 2^23 and the result is a normal number.
 SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
-    __m512i const n = _mm512_sub_epi32(_mm512_castps_si512(rounded.v), _mm512_set1_epi32(0x4b400000));
-    return {_mm512_scalef_ps(a.v, _mm512_cvtepi32_ps(n))};
+    return {_mm512_scalef_ps(a.v, _mm512_sub_ps(rounded.v, _mm512_set1_ps(12582912.0F)))};
 }
 // The same, by adding to the exponent: a and the result are normal numbers.
 SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
@@ -101,10 +102,16 @@ SELVAGE_INLINE __m512i rounded_words(F16 a) {
     __m512i const odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i const sum = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
     __m512i const quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    __m512i const sign = _mm512_and_si512(bits, _mm512_set1_epi32(static_cast<int>(0x80000000U)));
     __mmask16 const is_nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
-    return _mm512_mask_blend_epi32(is_nan, sum, quiet);
+    __mmask16 const is_normal = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x7f800000));
+    return _mm512_mask_blend_epi32(is_normal, sign, _mm512_mask_blend_epi32(is_nan, sum, quiet));
 }
+#if defined(SELVAGE_SIMD_AVX512_BF16)
+SELVAGE_INLINE __m256i rounded_bf16(F16 a) { return (__m256i)_mm512_cvtneps_pbh(a.v); }
+#else
 SELVAGE_INLINE __m256i rounded_bf16(F16 a) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_words(a), 16)); }
+#endif
 SELVAGE_INLINE F16 load(BFloat16 const* p) { return widened(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(p))); }
 SELVAGE_INLINE F16 load(BFloat16 const* p, std::int64_t count) {
     return widened(_mm256_maskz_loadu_epi16(first_lanes(count), p));
@@ -219,8 +226,12 @@ SELVAGE_INLINE __m256i rounded_bf16(__m256 a) {
     __m256i const odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     __m256i const sum = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
     __m256i const quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    __m256i const sign = _mm256_and_si256(bits, _mm256_set1_epi32(static_cast<int>(0x80000000U)));
+    __m256i const exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f800000));
     __m256i const is_nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
-    return _mm256_srli_epi32(_mm256_blendv_epi8(sum, quiet, is_nan), 16);
+    __m256i const is_small = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
+    __m256i const rounded = _mm256_blendv_epi8(_mm256_blendv_epi8(sum, quiet, is_nan), sign, is_small);
+    return _mm256_srli_epi32(rounded, 16);
 }
 SELVAGE_INLINE void store(BFloat16* p, F16 a) {
     __m256i const mixed = _mm256_packus_epi32(rounded_bf16(a.low), rounded_bf16(a.high));
@@ -554,6 +565,21 @@ SELVAGE_INLINE void end_store_through() {}
 #endif
 // Into the second cache level, for a read soon.
 SELVAGE_INLINE void prefetch(void const* p) { __builtin_prefetch(p, 0, 2); }
+
+// To memory past the caches; p is aligned to 64 bytes. Other threads see it after finish_streaming().
+#if defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE void store_streaming(float* p, F16 a) { _mm512_stream_ps(p, a.v); }
+SELVAGE_INLINE void finish_streaming() { _mm_sfence(); }
+#elif defined(SELVAGE_SIMD_AVX2)
+SELVAGE_INLINE void store_streaming(float* p, F16 a) {
+    _mm256_stream_ps(p, a.low);
+    _mm256_stream_ps(p + 8, a.high);
+}
+SELVAGE_INLINE void finish_streaming() { _mm_sfence(); }
+#else
+SELVAGE_INLINE void store_streaming(float* p, F16 a) { store(p, a); }
+SELVAGE_INLINE void finish_streaming() {}
+#endif
 
 // Tile registers of 16 rows of 64 bytes: products of [16, 32] by [32, 16] (as pairs of rows) bfloat16 into [16, 16]
 // floats. Intel's definition of TDPBF16PS: even and odd elements in a chain each, then their sum is added to the

@@ -207,6 +207,8 @@ struct KernelTable {
     void (*row_fixed_point)(std::int64_t* out, float const* logits, float max, float temperature, std::int64_t n);
     // Element by element
     void (*add)(float* to, float const* from, std::int64_t n);
+    void (*fill)(float* out, float value, std::int64_t n);
+    void (*fill_streaming)(float* out, float value, std::int64_t n);  // past the caches; out aligned to 64 bytes
     void (*narrow)(BFloat16* out, float const* in, std::int64_t n);
     void (*widen)(float* out, BFloat16 const* in, std::int64_t n);
     void (*adamw)(float* values, float* first, float* second, float const* gradient, AdamWConstants const& c,
