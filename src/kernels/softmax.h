@@ -23,9 +23,4 @@ void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream& stream)
 void cross_entropy_backward(TensorView logits, TensorView log_sum_exp, TensorView targets, TensorView weight,
                             Stream& stream);
 
-// Sampling weights as integers: out i64 [rows, vocabulary] = floor(exp((logit - max) / temperature) * 2^40), so that
-// sums over any part of the vocabulary are exact. max is over the first `ids` columns; behind them weights are 0.
-// temperature > 0. The vocabulary is at most 2^22.
-void fixed_point_weights(TensorView out, TensorView logits, std::int64_t ids, float temperature, Stream& stream);
-
 }  // namespace selvage::kernels

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "generate/sampler_reference.h"
 #include "generate/small_model.h"
 #include "kernels/softmax.h"
 
@@ -137,15 +138,13 @@ TEST(Forced, DrawsAreThoseOfTheContract) {
     KvCache cache(small.arena, small.model.config(), packed.pages());
     Workspace workspace(small.arena, small.model.config(), rows, Keep::nothing);
     Tensor logits(small.arena, "test logits", DType::f32, {rows, 64});
-    Tensor weights(small.arena, "test weights", DType::i64, {rows, 64});
     Stream stream(DeviceKind::cpu);
     small.model.logits(logits, small.model.forward(packed.batch(), cache, workspace));
-    kernels::fixed_point_weights(weights, logits, 64, 1.0F, stream);
     Random const random(seed, Purpose::sample);
     for (std::uint32_t t = 0; t < draft.tokens.size(); ++t) {
         std::uint64_t const bits = random.bits({round_number, 13, t, static_cast<std::uint16_t>(request.sample), 1, 0});
-        std::int64_t const* const row = weights.view().as<std::int64_t>() + (sequence.first + t) * 64;
-        EXPECT_EQ(sample_token({row, 64}, {}, bits).token, draft.tokens[t]) << t;
+        float const* const row = logits.view().as<float>() + (sequence.first + t) * 64;
+        EXPECT_EQ(test::sample_token(test::whole_weights({row, 64}, 64, 1.0F), {}, bits).token, draft.tokens[t]) << t;
     }
 }
 

@@ -9,6 +9,7 @@ void fill_product_bf16(KernelTable& table);
 void fill_attention(KernelTable& table);
 void fill_attention_backward(KernelTable& table);
 void fill_softmax(KernelTable& table);
+void fill_sampling(KernelTable& table);
 void fill_norm(KernelTable& table);
 void fill_elementwise(KernelTable& table);
 

@@ -14,6 +14,7 @@ void fill_table(KernelTable& table) {
     fill_attention(table);
     fill_attention_backward(table);
     fill_softmax(table);
+    fill_sampling(table);
     fill_norm(table);
     fill_elementwise(table);
 }
