@@ -44,6 +44,13 @@ std::int64_t Sequence::most_positions() const {
     return static_cast<std::int64_t>(request_.prompt.size()) + std::max<std::int64_t>(0, most_tokens() - 1);
 }
 
+std::span<Token const> Sequence::prompt_page(std::int64_t page) const {
+    auto const first = static_cast<std::size_t>(page * kernels::kv_page_tokens);
+    auto const size = static_cast<std::size_t>(kernels::kv_page_tokens);
+    if (first + size > request_.prompt.size()) return {};
+    return std::span(request_.prompt).subspan(first, size);
+}
+
 Draw Sequence::next_draw(std::uint64_t seed, std::int64_t round) const {
     auto const position = static_cast<std::int64_t>(draft_.tokens.size());
     return {request_.sampler,
