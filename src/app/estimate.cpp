@@ -20,9 +20,11 @@ double parameter_bytes(ModelConfig const& model) {
     return elements * f32;
 }
 
-// Of one row of a forward pass, in floats per layer: residual, norms, queries, keys, values, attention, MLP.
-double row_floats(ModelConfig const& model) {
-    return static_cast<double>(5 * model.hidden + 2 * (model.heads + model.kv_heads) * model.head_size + 4 * model.ffn);
+// Of one row of a forward pass, in bytes per layer: the residual stream; normed, queries, keys, values, attention, MLP.
+double row_bytes(ModelConfig const& model, double element) {
+    auto const operands =
+        static_cast<double>(2 * model.hidden + 2 * (model.heads + model.kv_heads) * model.head_size + 4 * model.ffn);
+    return 3 * static_cast<double>(model.hidden) * f32 + operands * element;
 }
 
 }  // namespace
@@ -40,12 +42,16 @@ MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& mod
     double const lane_buffers = static_cast<double>(std::bit_width(lanes_here)) + 1;
     double const layers = static_cast<double>(model.layers);
     auto const rows = static_cast<double>(options.train.micro_batch_tokens);
-    double const activations = rows * row_floats(model) * (layers + 1) * f32;
-    double const logits = static_cast<double>(Model::logit_rows * model.vocabulary) * f32;
-    double const generation = static_cast<double>(options.generate.cache_mib) * 1024 * 1024 + parameters;
+    bool const bf16 = options.precision.compute == DType::bf16;
+    auto const element = static_cast<double>(size_of(options.precision.compute));
+    double const activations = rows * row_bytes(model, element) * (layers + 1);
+    double const logits = static_cast<double>(Model::logit_rows * model.vocabulary) * (bf16 ? f32 + element : f32);
+    // Packed for generation; in bf16 also for training, twice.
+    double const packed = parameters / f32 * element * (bf16 ? 2 : 1);
+    double const generation = static_cast<double>(options.generate.cache_mib) * 1024 * 1024 + packed;
     double const pages = static_cast<double>(PackedSequences::pages_for(options.train.micro_batch_tokens,
                                                                         options.train.micro_batch_tokens)) *
-                         static_cast<double>(KvCache::bytes_per_page(model));
+                         static_cast<double>(KvCache::bytes_per_page(model, options.precision.compute));
     return {{{"parameters", parameters},
              {"gradients of lanes", parameters * lane_buffers},
              {"optimizer state", 2 * parameters / static_cast<double>(data_ranks)},

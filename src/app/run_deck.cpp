@@ -197,8 +197,9 @@ void bind(Deck& deck, RunDeck& options) {
     bind_model(deck, options.model, options.model_from);
     bind_data(deck, options.job.data);
     bind_grid(deck, options.grid);
-    deck.bind("precision.compute", options.compute, "type of weights and activations in the products", {"f32"});
-    deck.bind("precision.batch_invariant", options.batch_invariant,
+    deck.bind_choice("precision.compute", options.job.precision.compute, {{"f32", DType::f32}, {"bf16", DType::bf16}},
+                     "type of weights and activations in the products");
+    deck.bind("precision.batch_invariant", options.job.precision.batch_invariant,
               "keep the determinism contract; false allows faster, order-free paths");
     bind_generate(deck, options.job.generate);
     bind_weave(deck, options.job.weave);

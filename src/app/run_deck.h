@@ -16,8 +16,6 @@ struct RunDeck {
     GridOptions grid;
     ModelConfig model;
     std::string model_from;
-    std::string compute = "f32";
-    bool batch_invariant = true;
 };
 
 // Fills `options` (whose values are the defaults) from the deck. With `finish` unknown keys are errors.

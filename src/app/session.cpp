@@ -33,7 +33,7 @@ Session::Session(MpiSession& mpi, RunDeck const& options)
     });
 }
 
-OpenedModel open_model(Session& session, std::string const& path) {
+OpenedModel open_model(Session& session, std::string const& path, std::vector<std::string> const& overrides) {
     OpenedModel opened;
     agree(session.grid().world(), [&] {
         opened.info = io::read_checkpoint_info(session.io(), path);
@@ -42,7 +42,8 @@ OpenedModel open_model(Session& session, std::string const& path) {
         opened.tokenizer = make_tokenizer(opened.info.tokenizer);
     });
     auto const pieces = static_cast<std::int64_t>(opened.tokenizer->table().pieces.size());
-    opened.model = std::make_unique<Model>(session.arena(), opened.config, session.grid(), pieces);
+    DType const compute = deck_of_overrides(overrides, opened.info.deck).options.job.precision.compute;
+    opened.model = std::make_unique<Model>(session.arena(), opened.config, session.grid(), pieces, compute);
     io::read_checkpoint(session.io(), path, opened.model->parameters(), nullptr);
     return opened;
 }

@@ -3,6 +3,7 @@
 // What every command that computes needs, made in the right order.
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "app/run_deck.h"
 #include "comm/mpi_session.h"
@@ -36,8 +37,9 @@ struct OpenedModel {
     std::unique_ptr<Model> model;
     std::unique_ptr<Tokenizer> tokenizer;
 };
-// Collective. The file is read and verified by every rank.
-OpenedModel open_model(Session& session, std::string const& path);
+// Collective. The file is read and verified by every rank. Products are in precision.compute of the effective deck that
+// the file carries, with overrides.
+OpenedModel open_model(Session& session, std::string const& path, std::vector<std::string> const& overrides);
 
 // Warns where a corpus was prepared with another tokenizer than the model's. Rank 0's log.
 void tell_other_tokenizer(std::string const& name, Corpus const& corpus, TokenizerTable const& tokenizer);

@@ -20,8 +20,8 @@ TrainingForward::TrainingForward(Arena& arena, Model& model, std::int64_t rows)
     : model_(model),
       stream_(arena.device().kind()),
       rows_(rows),
-      cache_(arena, model.config(), PackedSequences::pages_for(rows, most_sequences(rows))),
-      workspace_(arena, model.config(), rows, Keep::activations),
+      cache_(arena, model, PackedSequences::pages_for(rows, most_sequences(rows))),
+      workspace_(arena, model, rows, Keep::activations),
       logits_(arena, "evaluation logits", DType::f32, {std::min(rows, Model::logit_rows), model.config().vocabulary}) {}
 
 std::vector<std::vector<float>> TrainingForward::run(std::span<ScoredSequence const> sequences) {

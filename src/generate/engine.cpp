@@ -18,22 +18,24 @@ namespace {
 constexpr std::int64_t prefill_rows = 256;
 constexpr auto nap = std::chrono::microseconds(100);
 
-std::int64_t cache_pages(ModelConfig const& config, GenerateOptions const& options, std::int64_t context) {
+std::int64_t cache_pages(Model const& model, GenerateOptions const& options, std::int64_t context) {
     std::int64_t const bytes = options.cache_mib << 20;
-    std::int64_t const pages = bytes / static_cast<std::int64_t>(KvCache::bytes_per_page(config));
+    std::int64_t const pages =
+        bytes / static_cast<std::int64_t>(KvCache::bytes_per_page(model.config(), model.compute()));
     // No more than all streams can ever use.
     return std::min(pages, options.streams * PagePool::pages_for(context));
 }
 
-std::int64_t checked_pages(ModelConfig const& config, GenerateOptions const& options, std::int64_t context) {
+std::int64_t checked_pages(Model const& model, GenerateOptions const& options, std::int64_t context) {
     if (options.streams < 1)
         fail(ExitCode::bad_data, "generate.streams = {} is below 1; give the number of answers to decode at once",
              options.streams);
-    std::int64_t const pages = cache_pages(config, options, context);
+    std::int64_t const pages = cache_pages(model, options, context);
     if (pages < 1)
         fail(ExitCode::bad_data,
              "generate.cache_mib = {} holds no page of keys and values (one takes {}); raise generate.cache_mib",
-             options.cache_mib, format_bytes(static_cast<double>(KvCache::bytes_per_page(config))));
+             options.cache_mib,
+             format_bytes(static_cast<double>(KvCache::bytes_per_page(model.config(), model.compute()))));
     return pages;
 }
 
@@ -46,8 +48,8 @@ struct Engine::State {
           context(context),
           special(special),
           seed(seed),
-          cache(arena, model.config(), checked_pages(model.config(), options, context)),
-          workspace(arena, model.config(), options.streams + prefill_rows, Keep::nothing),
+          cache(arena, model, checked_pages(model, options, context)),
+          workspace(arena, model, options.streams + prefill_rows, Keep::nothing),
           readout(arena, model, std::min(options.streams, Model::logit_rows)),
           scheduler(cache.pages(), options.streams, prefill_rows) {}
 
@@ -82,7 +84,7 @@ Engine::~Engine() = default;
 void Engine::State::check_fits(Sequence const& sequence) const {
     std::int64_t const need = PagePool::pages_for(sequence.most_positions());
     if (need <= cache.pages()) return;
-    auto const page = static_cast<double>(KvCache::bytes_per_page(model.config()));
+    auto const page = static_cast<double>(KvCache::bytes_per_page(model.config(), model.compute()));
     fail(ExitCode::bad_data,
          "an answer may need {} positions, {} of keys and values, and the cache holds {}; raise generate.cache_mib, or "
          "lower generate.max_new_tokens or data.context",

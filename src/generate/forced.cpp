@@ -35,8 +35,8 @@ struct ForcedPass::State {
         : model(model),
           rows(rows),
           seed(seed),
-          cache(arena, model.config(), PackedSequences::pages_for(rows, most_sequences(rows))),
-          workspace(arena, model.config(), rows, Keep::nothing),
+          cache(arena, model, PackedSequences::pages_for(rows, most_sequences(rows))),
+          workspace(arena, model, rows, Keep::nothing),
           readout(arena, model, std::min(rows, Model::logit_rows)) {}
 
     std::size_t pack(std::span<ForcedSequence const> sequences, std::size_t first);

@@ -22,7 +22,7 @@ Readout::Readout(Arena& arena, Model& model, std::int64_t rows)
     : model_(model),
       stream_(arena.device().kind()),
       most_rows_(rows),
-      hidden_(arena, "readout hidden", DType::f32, {rows, model.config().hidden}),
+      hidden_(arena, "readout hidden", model.compute(), {rows, model.config().hidden}),
       logits_(arena, "readout logits", DType::f32, {rows, model.config().vocabulary}),
       log_sum_exp_(arena, "readout rows", DType::f32, {rows}),
       tokens_(arena, "readout rows", DType::i32, {rows}),

@@ -7,6 +7,7 @@ namespace selvage::kernels {
 
 enum class Gate : std::uint8_t { silu, gelu };  // gelu: the tanh form, Hendrycks and Gimpel 2016
 
+// The tensors of an activation are all f32 or all bf16; arithmetic is fp32.
 // out = gate_function(gate) * up, elementwise (SwiGLU, GeGLU; Shazeer 2020).
 void gated_forward(TensorView out, TensorView gate, TensorView up, Gate function, Stream& stream);
 // d_gate and d_up are overwritten and may alias gate and up.
@@ -14,12 +15,15 @@ void gated_backward(TensorView d_gate, TensorView d_up, TensorView d_out, Tensor
                     Stream& stream);
 
 void gelu_forward(TensorView out, TensorView in, Stream& stream);
+// d_in may be d_out or in.
 void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream& stream);
 
-// to += from
+// to += from, f32
 void add_in_place(TensorView to, TensorView from, Stream& stream);
-void fill(TensorView out, float value, Stream& stream);
-// sums[n] += rows[m, n], in row order
+void fill(TensorView out, float value, Stream& stream);  // f32
+// sums[n] += rows[m, n], row after row; sums f32, rows f32 or bf16.
 void add_column_sums(TensorView sums, TensorView rows, Stream& stream);
+// out = in, between f32 and bf16 in either direction (rounded to the nearest, ties to even).
+void convert(TensorView out, TensorView in, Stream& stream);
 
 }  // namespace selvage::kernels

@@ -5,12 +5,12 @@
 
 namespace selvage::kernels {
 
-// out[rows, hidden] = table[tokens[row], :]; tokens i32 [rows], all within the table.
+// out[rows, hidden] = table[tokens[row], :], f32; tokens i32 [rows], all within the table.
 void embedding_forward(TensorView out, TensorView table, TensorView tokens, Stream& stream);
-// d_table[tokens[row], :] += d_out[row, :], in row order.
+// d_table[tokens[row], :] += d_out[row, :], f32, in row order.
 void embedding_backward(TensorView d_table, TensorView d_out, TensorView tokens, Stream& stream);
 
-// out[i, :] = in[rows[i], :]; rows i32.
+// out[i, :] = in[rows[i], :]; rows i32. Both are of one type, whichever.
 void gather_rows(TensorView out, TensorView in, TensorView rows, Stream& stream);
 // out[rows[i], :] = in[i, :]; every row at most once; the others stay.
 void scatter_rows(TensorView out, TensorView in, TensorView rows, Stream& stream);

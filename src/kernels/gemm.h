@@ -5,16 +5,16 @@
 // Two implementations keep it: the library's (where the self-check at start finds that it does) and our own loops.
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "device/device.h"
+#include "kernels/accumulate.h"
 #include "tensor/tensor.h"
 
 namespace selvage::kernels {
 
 constexpr std::int64_t gemm_k_block(std::int64_t k) { return k <= 1024 ? 512 : 1024; }
-
-enum class Accumulate : std::uint8_t { overwrite, add };
 
 // Operands are all f32, with plain or packed weights; or bf16 with packed weights, whose results are f32 or bf16 as
 // `out` says. Sums, biases and gradients of weights are f32.
@@ -29,6 +29,13 @@ void linear_backward_input(TensorView d_in, TensorView d_out, TensorView weight,
 // added one after the other. d_bias[n] (+)= column sums of d_out in row order; may be empty.
 void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
                             Accumulate accumulate, Stream& stream);
+
+// Several of them of one `in`, which is read and, in bf16, packed once.
+struct WeightGradient {
+    TensorView d_weight, d_bias, d_out;
+};
+void linear_backward_weights(std::span<WeightGradient const> gradients, TensorView in, Accumulate accumulate,
+                             Stream& stream);
 
 // A weight [n, k] in the form that products read fastest. In f32 it gives the same bits as the plain one.
 class PackedWeight {

@@ -1,22 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "device/device.h"
+#include "kernels/accumulate.h"
 #include "tensor/tensor.h"
 
 namespace selvage::kernels {
 
-// Row-wise; the sum over a row goes in a fixed order (16 lanes, then their tree), in fp32.
-// Root mean square: out = in / sqrt(mean(in^2) + epsilon) * weight.  rstd[rows] is kept for the backward pass (may be
-// empty in inference). Zhang and Sennrich 2019.
-void rmsnorm_forward(TensorView out, TensorView rstd, TensorView in, TensorView weight, float epsilon, Stream& stream);
-// d_in = (overwrites), d_weight += (in row order).
-void rmsnorm_backward(TensorView d_in, TensorView d_weight, TensorView d_out, TensorView in, TensorView rstd,
-                      TensorView weight, Stream& stream);
+// Row-wise, in[rows, hidden]; the sum over a row goes in a fixed order (16 lanes, then their tree), in fp32. All
+// tensors are f32 but for `out` and `d_in_compute`, which are f32 or bf16.
+//
+// Forward: where `branch` is given, sum = in + branch is written and is what is normed, in one pass over memory; else
+// both are empty and `in` is. `sum` may be `in` or `branch` itself. `mean` and `rstd` [rows] are kept for the backward
+// pass; they may be empty.
+// Backward: `in` is what was normed. d_in = or +=; d_in_compute is then d_in, rounded to its type; it may be empty.
+// d_weight and d_bias [hidden] +=, in row order. No output may be d_out or in.
 
-// Ba et al. 2016, with weight and bias [hidden]; mean[rows] and rstd[rows] are kept (may be empty).
-void layernorm_forward(TensorView out, TensorView mean, TensorView rstd, TensorView in, TensorView weight,
-                       TensorView bias, float epsilon, Stream& stream);
-void layernorm_backward(TensorView d_in, TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
-                        TensorView mean, TensorView rstd, TensorView weight, Stream& stream);
+// Root mean square: out = in / sqrt(mean(in^2) + epsilon) * weight. Zhang and Sennrich 2019.
+void rmsnorm_forward(TensorView out, TensorView rstd, TensorView sum, TensorView in, TensorView branch,
+                     TensorView weight, float epsilon, Stream& stream);
+void rmsnorm_backward(TensorView d_in, TensorView d_in_compute, Accumulate accumulate, TensorView d_weight,
+                      TensorView d_out, TensorView in, TensorView rstd, TensorView weight, Stream& stream);
+
+// Ba et al. 2016, with weight and bias [hidden].
+void layernorm_forward(TensorView out, TensorView mean, TensorView rstd, TensorView sum, TensorView in,
+                       TensorView branch, TensorView weight, TensorView bias, float epsilon, Stream& stream);
+void layernorm_backward(TensorView d_in, TensorView d_in_compute, Accumulate accumulate, TensorView d_weight,
+                        TensorView d_bias, TensorView d_out, TensorView in, TensorView mean, TensorView rstd,
+                        TensorView weight, Stream& stream);
 
 }  // namespace selvage::kernels

@@ -19,8 +19,5 @@ void target_log_probability(TensorView out, TensorView logits, TensorView log_su
                             Stream& stream);
 // out i32 [rows]: the largest logit of the first `ids` columns, ties to the lowest id.
 void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream& stream);
-// In place, logits[row, :] = (softmax - onehot(target)) * weight[row]: the gradient of sum(weight * -log p(target)).
-void cross_entropy_backward(TensorView logits, TensorView log_sum_exp, TensorView targets, TensorView weight,
-                            Stream& stream);
 
 }  // namespace selvage::kernels

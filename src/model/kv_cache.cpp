@@ -4,24 +4,24 @@
 namespace selvage {
 namespace {
 
-// Floats of one page of one layer: keys, then values.
+// Elements of one page of one layer: keys, then values.
 std::int64_t page_elements(ModelConfig const& config) {
     return 2 * config.kv_heads * config.head_size * kernels::kv_page_tokens;
 }
 
 }  // namespace
 
-KvCache::KvCache(Arena& arena, ModelConfig const& config, std::int64_t pages) : config_(config), pages_(pages) {
-    for (std::int64_t layer = 0; layer < config.layers; ++layer)
-        layers_.emplace_back(arena, "KV cache", DType::f32, Shape{pages, page_elements(config)});
+KvCache::KvCache(Arena& arena, Model const& model, std::int64_t pages) : config_(model.config()), pages_(pages) {
+    for (std::int64_t layer = 0; layer < config_.layers; ++layer)
+        layers_.emplace_back(arena, "KV cache", model.compute(), Shape{pages, page_elements(config_)});
 }
 
 kernels::KvPages KvCache::layer(std::int64_t layer) const {
     return {layers_[static_cast<std::size_t>(layer)].view(), config_.kv_heads, config_.head_size};
 }
 
-std::size_t KvCache::bytes_per_page(ModelConfig const& config) {
-    return static_cast<std::size_t>(config.layers * page_elements(config)) * size_of(DType::f32);
+std::size_t KvCache::bytes_per_page(ModelConfig const& config, DType compute) {
+    return static_cast<std::size_t>(config.layers * page_elements(config)) * size_of(compute);
 }
 
 }  // namespace selvage

@@ -2,34 +2,51 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "model/model_weights.h"
 
 namespace selvage {
 
-Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces)
+Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces, DType compute)
     : config_((validate(config), std::move(config))),
+      compute_(compute),
       drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),
       parameters_(arena, parameter_specs(config_)),
       stream_(arena.device().kind()) {
     SELVAGE_CHECK(config_.vocabulary >= 1, "vocabulary not resolved");
+    SELVAGE_CHECK(compute == DType::f32 || compute == DType::bf16, "products in {}", name_of(compute));
     SELVAGE_CHECK(grid.size(Axis::tensor) == 1 && grid.size(Axis::pipeline) == 1, "weights are not sharded");
     weights_ = std::make_unique<ModelWeights>(config_, parameters_);
 }
 Model::~Model() = default;
 
-void Model::pack(Arena& arena) {
+void Model::pack(Arena& arena, Use use) {
+    using kernels::PackedWeight;
+    bool const training = use == Use::training;
+    if (training && compute_ == DType::f32) return unpack();
     for (Linear* const linear : weights_->matrices()) {
-        if (linear->packed)
-            linear->packed->update(linear->weight.value, stream_);
+        TensorView const weight = linear->weight.value;
+        auto const renew = [&](std::optional<PackedWeight>& packed, PackedWeight::Use product) {
+            if (packed)
+                packed->update(weight, stream_);
+            else
+                packed.emplace(arena, weight, compute_, product);
+        };
+        renew(linear->packed, PackedWeight::Use::forward);
+        if (training)
+            renew(linear->packed_backward, PackedWeight::Use::backward_input);
         else
-            linear->packed.emplace(arena, linear->weight.value);
+            linear->packed_backward.reset();
     }
 }
 
 void Model::unpack() {
-    for (Linear* const linear : weights_->matrices()) linear->packed.reset();
+    for (Linear* const linear : weights_->matrices()) {
+        linear->packed.reset();
+        linear->packed_backward.reset();
+    }
 }
 
 }  // namespace selvage

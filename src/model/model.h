@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/process_grid.h"
+#include "kernels/accumulate.h"
 #include "kernels/attention.h"
 #include "model/model_config.h"
 #include "tensor/parameter_set.h"
@@ -14,14 +15,15 @@
 namespace selvage {
 
 struct ModelWeights;
+class Model;
 
 // Pages of every layer. Which page belongs to which sequence is the caller's business.
 class KvCache {
   public:
-    KvCache(Arena& arena, ModelConfig const& config, std::int64_t pages);
+    KvCache(Arena& arena, Model const& model, std::int64_t pages);
     std::int64_t pages() const { return pages_; }
     kernels::KvPages layer(std::int64_t layer) const;
-    static std::size_t bytes_per_page(ModelConfig const& config);
+    static std::size_t bytes_per_page(ModelConfig const& config, DType compute);
 
   private:
     ModelConfig config_;
@@ -60,7 +62,7 @@ enum class Keep : std::uint8_t { nothing, activations };
 // Buffers of one forward pass of at most `rows` rows; with Keep::activations also what the backward pass needs.
 class Workspace {
   public:
-    Workspace(Arena& arena, ModelConfig const& config, std::int64_t rows, Keep keep);
+    Workspace(Arena& arena, Model const& model, std::int64_t rows, Keep keep);
     ~Workspace();
     std::int64_t rows() const;
     struct Buffers;
@@ -74,36 +76,44 @@ class Model {
   public:
     // The tokenizer has `pieces` pieces (0: as many as the vocabulary has ids). Ids behind them, which pad the
     // vocabulary, are never drawn or predicted; they count in log-probabilities as every id does.
-    Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces = 0);
+    // `compute` (f32 or bf16) is the type of the products' operands: weights and activations, keys and values. The
+    // parameters, the residual stream, sums, norms, softmax, loss and gradients of parameters are f32 with both.
+    Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces = 0,
+          DType compute = DType::f32);
     ~Model();
 
     ModelConfig const& config() const { return config_; }
+    DType compute() const { return compute_; }
     // Ids that may be drawn or predicted: 0 .. this - 1.
     std::int64_t drawable_ids() const { return drawable_ids_; }
     ParameterSet& parameters() { return parameters_; }
     ParameterSet const& parameters() const { return parameters_; }
 
-    // Makes the packed form of the weights (again, where it is there) for the sweeps that do not change them, and drops
-    // it. Forward uses it when it is there; the bits are the same.
-    void pack(Arena& arena);
+    // Copies the parameters into the form that products read, again where it is there; needed after they have changed.
+    // In f32 a forward pass works without, on the parameters themselves, to the same bits; training always does. In
+    // bf16 every pass needs it. unpack() gives its memory back.
+    enum class Use : std::uint8_t { forward, training };
+    void pack(Arena& arena, Use use = Use::forward);
     void unpack();
 
     // Runs the rows through all layers: stores their keys and values, returns the final norm's output [rows, hidden],
     // valid until the workspace is used again.
     TensorView forward(TokenBatch const& batch, KvCache& cache, Workspace& workspace);
-    // logits[n, vocabulary] of hidden[n, hidden].
+    // logits[n, vocabulary] (f32) of hidden[n, hidden].
     void logits(TensorView out, TensorView hidden);
-    // Adds the gradient of sum_r weight[r] * -log p(targets[r]) over rows with weight != 0 into `gradients`
-    // [flat_size], for the batch of the last forward on this workspace (Keep::activations), which must be whole
-    // sequences. Returns the loss sum in fp64, in row order. Never holds more than `logit_rows` rows of logits. Uses
-    // the activations up: once per forward.
+    // Writes or adds the gradient of sum_r weight[r] * -log p(targets[r]) over rows with weight != 0 into `gradients`
+    // [flat_size] (whose padding is zero), for the batch of the last forward on this workspace (Keep::activations),
+    // which must be whole sequences. Returns the loss sum in fp64, in row order. Never holds more than `logit_rows`
+    // rows of logits. Uses the activations up: once per forward.
     double backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights,
-                    KvCache& cache, Workspace& workspace, TensorView gradients);
+                    KvCache& cache, Workspace& workspace, TensorView gradients,
+                    kernels::Accumulate accumulate = kernels::Accumulate::add);
 
     static constexpr std::int64_t logit_rows = 256;
 
   private:
     ModelConfig config_;
+    DType compute_;
     std::int64_t drawable_ids_;
     ParameterSet parameters_;
     Stream stream_;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
+#include <initializer_list>
 #include <utility>
 
+#include "kernels/cross_entropy.h"
 #include "kernels/embedding.h"
 #include "kernels/norm.h"
 #include "kernels/softmax.h"
@@ -14,80 +17,98 @@ namespace {
 
 using kernels::Accumulate;
 
-// The steps of one backward pass, last operation first. d_residual (buffers.backward->residual) is the gradient of the
+// The steps of one backward pass, last operation first. d.residual (d: buffers.backward) is the gradient of the
 // residual stream at the point reached.
 struct BackwardPass {
     ModelConfig const& config;
     Workspace::Buffers& buffers;
     TokenBatch const& batch;
     TensorView gradients;
+    Accumulate accumulate;  // of weights of products; the other gradients are added
     Stream& stream;
 
     TensorView matrix(Tensor const& tensor) const { return buffers.matrix(tensor); }
     TensorView used(Tensor const& tensor) const { return buffers.used(tensor); }
 
-    void norm(TensorView d_in, TensorView d_out, TensorView in, Tensor const& mean, Tensor const& rstd,
-              Norm const& norm) const {
-        TensorView const d_weight = norm.weight.gradient(gradients);
-        if (config.norm == NormKind::rmsnorm)
-            kernels::rmsnorm_backward(d_in, d_weight, d_out, in, used(rstd), norm.weight.value, stream);
-        else
-            kernels::layernorm_backward(d_in, d_weight, norm.bias.gradient(gradients), d_out, in, used(mean),
-                                        used(rstd), norm.weight.value, stream);
+    // d.residual as products read it, and the copy that has to be made for it.
+    TensorView residual_copy() const {
+        Tensor const& copy = buffers.backward->residual_operand;
+        return copy.view().empty() ? TensorView{} : matrix(copy);
+    }
+    TensorView residual_operand() const {
+        TensorView const copy = residual_copy();
+        return copy.empty() ? matrix(buffers.backward->residual) : copy;
     }
 
-    // d_branch = gradient of the MLP branch's input
-    void mlp(TensorView d_branch, std::int64_t index, LayerWeights const& weights) const {
+    // The gradients of weights that read the same `in`.
+    using OfWeight = std::pair<Linear const&, TensorView>;
+    void weight_gradients(std::initializer_list<OfWeight> linears, TensorView in, Accumulate how) const {
+        std::array<kernels::WeightGradient, 3> parts;
+        std::size_t count = 0;
+        for (auto const& [linear, d_out] : linears) parts[count++] = linear.gradient(gradients, d_out);
+        kernels::linear_backward_weights(std::span(parts).first(count), in, how, stream);
+    }
+
+    // d_in (+)= the gradient of the norm's input; `copy` as in kernels/norm.h.
+    void norm(TensorView d_in, TensorView copy, Accumulate to_input, TensorView d_out, TensorView in,
+              Tensor const& mean, Tensor const& rstd, Norm const& norm) const {
+        TensorView const d_weight = norm.weight.gradient(gradients);
+        if (config.norm == NormKind::rmsnorm)
+            kernels::rmsnorm_backward(d_in, copy, to_input, d_weight, d_out, in, used(rstd), norm.weight.value, stream);
+        else
+            kernels::layernorm_backward(d_in, copy, to_input, d_weight, norm.bias.gradient(gradients), d_out, in,
+                                        used(mean), used(rstd), norm.weight.value, stream);
+    }
+
+    // Adds the gradient of the MLP branch's input to d.residual; where the residual is parallel it goes to
+    // d.second_branch, as d.residual is still read.
+    void mlp(std::int64_t index, LayerWeights const& weights) const {
         LayerActivations const& layer = buffers.layer(index);
         BackwardBuffers const& d = *buffers.backward;
-        weights.down.backward_input(matrix(d.activated), matrix(d.residual), Accumulate::overwrite, stream);
-        weights.down.backward_weight(gradients, matrix(d.residual), matrix(layer.activated), stream);
+        weights.down.backward_input(matrix(d.activated), residual_operand(), Accumulate::overwrite, stream);
+        weight_gradients({{weights.down, residual_operand()}}, matrix(layer.activated), accumulate);
         TensorView d_up = matrix(layer.up);
         if (!gated(config)) {
             d_up = matrix(d.up);
             kernels::gelu_backward(d_up, matrix(d.activated), matrix(layer.up), stream);
+            weight_gradients({{weights.up, d_up}}, matrix(layer.mlp_normed), accumulate);
         } else {
             TensorView const d_gate = matrix(layer.gate);
             kernels::gated_backward(d_gate, d_up, matrix(d.activated), matrix(layer.gate), matrix(layer.up),
                                     gate_function(config), stream);
-            weights.gate.backward_weight(gradients, d_gate, matrix(layer.mlp_normed), stream);
+            weight_gradients({{weights.up, d_up}, {weights.gate, d_gate}}, matrix(layer.mlp_normed), accumulate);
         }
-        weights.up.backward_weight(gradients, d_up, matrix(layer.mlp_normed), stream);
         weights.up.backward_input(matrix(d.normed), d_up, Accumulate::overwrite, stream);
         if (gated(config)) weights.gate.backward_input(matrix(d.normed), matrix(layer.gate), Accumulate::add, stream);
-        TensorView const in = config.parallel_residual ? buffers.residual(index) : matrix(layer.middle);
-        norm(d_branch, matrix(d.normed), in, layer.mlp_mean, layer.mlp_rstd, weights.mlp_norm);
+        if (config.parallel_residual)
+            norm(matrix(d.second_branch), {}, Accumulate::overwrite, matrix(d.normed), buffers.residual(index),
+                 layer.mlp_mean, layer.mlp_rstd, weights.mlp_norm);
+        else
+            norm(matrix(d.residual), residual_copy(), Accumulate::add, matrix(d.normed), matrix(layer.middle),
+                 layer.mlp_mean, layer.mlp_rstd, weights.mlp_norm);
     }
 
-    // d_branch = gradient of the attention branch's input
-    void attention(TensorView d_branch, std::int64_t index, LayerWeights const& weights) const {
+    // Adds the gradient of the attention branch's input to d.residual.
+    void attention(std::int64_t index, LayerWeights const& weights) const {
         LayerActivations const& layer = buffers.layer(index);
         BackwardBuffers const& d = *buffers.backward;
-        weights.output.backward_input(matrix(d.attended), matrix(d.residual), Accumulate::overwrite, stream);
-        weights.output.backward_weight(gradients, matrix(d.residual), matrix(layer.attended), stream);
+        weights.output.backward_input(matrix(d.attended), residual_operand(), Accumulate::overwrite, stream);
+        weight_gradients({{weights.output, residual_operand()}}, matrix(layer.attended), accumulate);
         kernels::attention_backward(used(d.query), used(d.key), used(d.value), used(d.attended), used(layer.attended),
                                     used(layer.log_sum_exp), used(layer.query), used(layer.key), used(layer.value),
                                     batch.segments, attention_scale(config), stream);
         kernels::RotaryOptions const rotary = rotary_options(config);
         kernels::rotary_backward(used(d.query), used(buffers.positions), rotary, stream);
         kernels::rotary_backward(used(d.key), used(buffers.positions), rotary, stream);
-        weights.query.backward_weight(gradients, matrix(d.query), matrix(layer.normed), stream);
-        weights.key.backward_weight(gradients, matrix(d.key), matrix(layer.normed), stream);
-        weights.value.backward_weight(gradients, matrix(d.value), matrix(layer.normed), stream);
+        weight_gradients(
+            {{weights.query, matrix(d.query)}, {weights.key, matrix(d.key)}, {weights.value, matrix(d.value)}},
+            matrix(layer.normed), accumulate);
         weights.query.backward_input(matrix(d.normed), matrix(d.query), Accumulate::overwrite, stream);
         weights.key.backward_input(matrix(d.normed), matrix(d.key), Accumulate::add, stream);
         weights.value.backward_input(matrix(d.normed), matrix(d.value), Accumulate::add, stream);
-        norm(d_branch, matrix(d.normed), buffers.residual(index), layer.mean, layer.rstd, weights.attention_norm);
-    }
-
-    void layer(std::int64_t index, LayerWeights const& weights) const {
-        BackwardBuffers const& d = *buffers.backward;
-        TensorView const d_mlp = matrix(config.parallel_residual ? d.second_branch : d.branch);
-        mlp(d_mlp, index, weights);
-        if (!config.parallel_residual) kernels::add_in_place(matrix(d.residual), d_mlp, stream);
-        attention(matrix(d.branch), index, weights);
-        if (config.parallel_residual) kernels::add_in_place(matrix(d.residual), d_mlp, stream);
-        kernels::add_in_place(matrix(d.residual), matrix(d.branch), stream);
+        if (config.parallel_residual) kernels::add_in_place(matrix(d.residual), matrix(d.second_branch), stream);
+        norm(matrix(d.residual), residual_copy(), Accumulate::add, matrix(d.normed), buffers.residual(index),
+             layer.mean, layer.rstd, weights.attention_norm);
     }
 
     // Rows first .. first + count - 1 of those with a target; `loss` goes on in row order.
@@ -103,6 +124,7 @@ struct BackwardPass {
         copy(head.weights, head.host_weights);
         TensorView const hidden = head.hidden.first(count);
         TensorView const logits = head.logits.first(count);
+        TensorView const d_logits = head.d_logits.view().empty() ? logits : head.d_logits.first(count);
         TensorView const log_sum_exp = head.log_sum_exp.first(count);
         kernels::gather_rows(hidden, matrix(buffers.hidden), head.rows.first(count), stream);
         output.forward(logits, hidden, stream);
@@ -111,10 +133,10 @@ struct BackwardPass {
                                         head.targets.first(count), stream);
         buffers.device.copy_to_host(head.host_log_probability.data(), head.log_probability.view().raw(),
                                     static_cast<std::size_t>(count) * sizeof(float), stream);
-        kernels::cross_entropy_backward(logits, log_sum_exp, head.targets.first(count), head.weights.first(count),
-                                        stream);
-        output.backward_weight(gradients, logits, hidden, stream);
-        output.backward_input(head.d_hidden.first(count), logits, Accumulate::overwrite, stream);
+        kernels::cross_entropy_backward(d_logits, logits, log_sum_exp, head.targets.first(count),
+                                        head.weights.first(count), stream);
+        weight_gradients({{output, d_logits}}, hidden, first == 0 ? accumulate : Accumulate::add);
+        output.backward_input(head.d_hidden.first(count), d_logits, Accumulate::overwrite, stream);
         kernels::scatter_rows(d_hidden, head.d_hidden.first(count), head.rows.first(count), stream);
         stream.synchronize();
         for (std::int64_t i = 0; i < count; ++i)
@@ -138,11 +160,22 @@ void collect_targets(HeadBuffers& head, std::span<std::int32_t const> targets, s
     }
 }
 
+// Zeros for the gradients that a backward pass adds to whatever is asked: all but the weights of products.
+void clear_added_gradients(ParameterSet const& parameters, std::vector<Linear*> const& matrices, TensorView gradients,
+                           Stream& stream) {
+    for (Parameter const& parameter : parameters.parameters()) {
+        bool const written = std::any_of(matrices.begin(), matrices.end(), [&](Linear const* linear) {
+            return linear->weight.parameter == &parameter || linear->bias.parameter == &parameter;
+        });
+        if (!written) kernels::fill(ParameterSet::slice(gradients, parameter), 0, stream);
+    }
+}
+
 }  // namespace
 
 // Keys and values are kept with the activations, so the pages are not read again.
 double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights,
-                       KvCache& /*cache*/, Workspace& workspace, TensorView gradients) {
+                       KvCache& /*cache*/, Workspace& workspace, TensorView gradients, Accumulate accumulate) {
     Workspace::Buffers& buffers = workspace.buffers();
     SELVAGE_CHECK(buffers.head.has_value(), "workspace without activations");
     SELVAGE_CHECK(static_cast<std::int64_t>(batch.tokens.size()) == buffers.batch_rows &&
@@ -154,20 +187,28 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
     HeadBuffers& head = *buffers.head;
     collect_targets(head, targets, weights, config_.vocabulary);
     auto const target_rows = static_cast<std::int64_t>(head.host_rows.size());
-    if (target_rows == 0) return 0;
+    if (target_rows == 0) {
+        if (accumulate == Accumulate::overwrite) kernels::fill(gradients, 0, stream_);
+        return 0;
+    }
     SELVAGE_CHECK(std::exchange(buffers.activations_valid, false), "backward without a forward before it");
+    if (accumulate == Accumulate::overwrite)
+        clear_added_gradients(parameters_, weights_->matrices(), gradients, stream_);
 
-    BackwardPass const pass{config_, buffers, batch, gradients, stream_};
+    BackwardPass const pass{config_, buffers, batch, gradients, accumulate, stream_};
     BackwardBuffers const& d = *buffers.backward;
     TensorView const d_hidden = pass.matrix(d.normed);
     kernels::fill(d_hidden, 0, stream_);
     double loss = 0;
     for (std::int64_t first = 0; first < target_rows; first += head.chunk_rows)
         pass.head_chunk(loss, d_hidden, first, std::min(head.chunk_rows, target_rows - first), weights_->output);
-    pass.norm(pass.matrix(d.residual), d_hidden, buffers.residual(config_.layers), buffers.mean, buffers.rstd,
-              weights_->final_norm);
-    for (std::int64_t index = config_.layers - 1; index >= 0; --index)
-        pass.layer(index, weights_->layers[static_cast<std::size_t>(index)]);
+    pass.norm(pass.matrix(d.residual), pass.residual_copy(), Accumulate::overwrite, d_hidden,
+              buffers.residual(config_.layers), buffers.mean, buffers.rstd, weights_->final_norm);
+    for (std::int64_t index = config_.layers - 1; index >= 0; --index) {
+        LayerWeights const& layer = weights_->layers[static_cast<std::size_t>(index)];
+        pass.mlp(index, layer);
+        pass.attention(index, layer);
+    }
     kernels::embedding_backward(weights_->embedding.gradient(gradients), pass.matrix(d.residual),
                                 pass.used(buffers.tokens), stream_);
     return loss;

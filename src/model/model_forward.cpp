@@ -8,6 +8,11 @@
 namespace selvage {
 namespace {
 
+// What enters a norm: in, or in + branch, which is kept as sum.
+struct Entering {
+    TensorView sum, in, branch;
+};
+
 struct ForwardPass {
     ModelConfig const& config;
     Workspace::Buffers& buffers;
@@ -17,20 +22,26 @@ struct ForwardPass {
     TensorView matrix(Tensor const& tensor) const { return buffers.matrix(tensor); }
     TensorView used(Tensor const& tensor) const { return buffers.used(tensor); }
 
-    void norm(TensorView out, Tensor const& mean, Tensor const& rstd, TensorView in, Norm const& norm) const {
+    void norm(TensorView out, Tensor const& mean, Tensor const& rstd, Entering const& x, Norm const& norm) const {
         auto const epsilon = static_cast<float>(config.norm_epsilon);
         if (config.norm == NormKind::rmsnorm)
-            kernels::rmsnorm_forward(out, used(rstd), in, norm.weight.value, epsilon, stream);
+            kernels::rmsnorm_forward(out, used(rstd), x.sum, x.in, x.branch, norm.weight.value, epsilon, stream);
         else
-            kernels::layernorm_forward(out, used(mean), used(rstd), in, norm.weight.value, norm.bias.value, epsilon,
-                                       stream);
+            kernels::layernorm_forward(out, used(mean), used(rstd), x.sum, x.in, x.branch, norm.weight.value,
+                                       norm.bias.value, epsilon, stream);
     }
 
-    // middle = in + attention(norm(in))
+    // What enters `layer` (the number of layers: the final norm): the embedding, or what the layer before left.
+    // In inference the sum takes the place of that layer's input, which nothing reads any more.
+    Entering entering(std::int64_t layer) const {
+        if (layer == 0) return {{}, buffers.residual(0), {}};
+        return {buffers.residual(layer), matrix(buffers.layer(layer - 1).middle), matrix(buffers.branch)};
+    }
+
+    // branch = attention(norm(in))
     void attention(std::int64_t index, LayerWeights const& weights, kernels::KvPages pages) const {
         LayerActivations const& layer = buffers.layer(index);
-        TensorView const in = buffers.residual(index);
-        norm(matrix(layer.normed), layer.mean, layer.rstd, in, weights.attention_norm);
+        norm(matrix(layer.normed), layer.mean, layer.rstd, entering(index), weights.attention_norm);
         weights.query.forward(matrix(layer.query), matrix(layer.normed), stream);
         weights.key.forward(matrix(layer.key), matrix(layer.normed), stream);
         weights.value.forward(matrix(layer.value), matrix(layer.normed), stream);
@@ -40,15 +51,20 @@ struct ForwardPass {
         kernels::store_kv(pages, used(layer.key), used(layer.value), batch.segments, stream);
         kernels::attention_forward(used(layer.attended), used(layer.log_sum_exp), used(layer.query), pages,
                                    batch.segments, attention_scale(config), stream);
-        weights.output.forward(matrix(layer.middle), matrix(layer.attended), stream);
-        kernels::add_in_place(matrix(layer.middle), in, stream);
+        // A parallel residual adds it here, as the MLP's norm does not.
+        weights.output.forward(matrix(config.parallel_residual ? layer.middle : buffers.branch), matrix(layer.attended),
+                               stream);
+        if (config.parallel_residual) kernels::add_in_place(matrix(layer.middle), buffers.residual(index), stream);
     }
 
-    // out = middle + MLP(norm(middle)), or of the layer's own input where the residual is parallel
+    // middle = in + attention's branch; branch = MLP(norm(middle)), or of the layer's own input where the residual is
+    // parallel
     void mlp(std::int64_t index, LayerWeights const& weights) const {
         LayerActivations const& layer = buffers.layer(index);
-        TensorView const in = config.parallel_residual ? buffers.residual(index) : matrix(layer.middle);
-        norm(matrix(layer.mlp_normed), layer.mlp_mean, layer.mlp_rstd, in, weights.mlp_norm);
+        TensorView const in = buffers.residual(index);
+        Entering const entering = config.parallel_residual ? Entering{{}, in, {}}
+                                                           : Entering{matrix(layer.middle), in, matrix(buffers.branch)};
+        norm(matrix(layer.mlp_normed), layer.mlp_mean, layer.mlp_rstd, entering, weights.mlp_norm);
         weights.up.forward(matrix(layer.up), matrix(layer.mlp_normed), stream);
         if (!gated(config)) {
             kernels::gelu_forward(matrix(layer.activated), matrix(layer.up), stream);
@@ -57,10 +73,7 @@ struct ForwardPass {
             kernels::gated_forward(matrix(layer.activated), matrix(layer.gate), matrix(layer.up), gate_function(config),
                                    stream);
         }
-        // In inference `out` is the buffer of the layer's input, which nothing reads any more.
-        TensorView const out = buffers.residual(index + 1);
-        weights.down.forward(out, matrix(layer.activated), stream);
-        kernels::add_in_place(out, matrix(layer.middle), stream);
+        weights.down.forward(matrix(buffers.branch), matrix(layer.activated), stream);
     }
 };
 
@@ -78,7 +91,7 @@ TensorView Model::forward(TokenBatch const& batch, KvCache& cache, Workspace& wo
         pass.attention(index, weights, cache.layer(index));
         pass.mlp(index, weights);
     }
-    pass.norm(hidden, buffers.mean, buffers.rstd, buffers.residual(config_.layers), weights_->final_norm);
+    pass.norm(hidden, buffers.mean, buffers.rstd, pass.entering(config_.layers), weights_->final_norm);
     buffers.activations_valid = buffers.backward.has_value();
     return hidden;
 }

@@ -42,7 +42,7 @@ Norm find_norm(ParameterSet const& parameters, std::string const& name) {
 }
 
 Linear find_linear(ParameterSet const& parameters, std::string const& name) {
-    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias"), std::nullopt};
+    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias"), {}, {}};
 }
 
 }  // namespace
@@ -103,19 +103,15 @@ std::vector<Linear*> ModelWeights::matrices() {
 }
 
 void Linear::forward(TensorView out, TensorView in, Stream& stream) const {
-    if (packed)
-        kernels::linear_forward(out, in, *packed, bias.value, stream);
-    else
-        kernels::linear_forward(out, in, weight.value, bias.value, stream);
+    if (packed) return kernels::linear_forward(out, in, *packed, bias.value, stream);
+    SELVAGE_CHECK(in.dtype() == DType::f32, "a forward pass in {} without packed weights", name_of(in.dtype()));
+    kernels::linear_forward(out, in, weight.value, bias.value, stream);
 }
 
 void Linear::backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const {
+    if (packed_backward) return kernels::linear_backward_input(d_in, d_out, *packed_backward, accumulate, stream);
+    SELVAGE_CHECK(d_out.dtype() == DType::f32, "a backward pass in {} without packed weights", name_of(d_out.dtype()));
     kernels::linear_backward_input(d_in, d_out, weight.value, accumulate, stream);
-}
-
-void Linear::backward_weight(TensorView gradients, TensorView d_out, TensorView in, Stream& stream) const {
-    kernels::linear_backward_weight(weight.gradient(gradients), bias.gradient(gradients), d_out, in,
-                                    kernels::Accumulate::add, stream);
 }
 
 }  // namespace selvage

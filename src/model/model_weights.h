@@ -26,10 +26,12 @@ struct Norm {
 
 struct Linear {
     Weight weight, bias;
-    std::optional<kernels::PackedWeight> packed;
+    std::optional<kernels::PackedWeight> packed, packed_backward;  // see Model::pack
     void forward(TensorView out, TensorView in, Stream& stream) const;
     void backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const;
-    void backward_weight(TensorView gradients, TensorView d_out, TensorView in, Stream& stream) const;
+    kernels::WeightGradient gradient(TensorView gradients, TensorView d_out) const {
+        return {weight.gradient(gradients), bias.gradient(gradients), d_out};
+    }
 };
 
 struct LayerWeights {

@@ -15,47 +15,52 @@ Tensor float_tensor(Arena& arena, char const* name, Shape shape) { return Tensor
 
 }  // namespace
 
-LayerActivations::LayerActivations(Arena& arena, ModelConfig const& config, std::int64_t rows) {
-    auto const make = [&](Shape shape) { return float_tensor(arena, activations_name, shape); };
-    bool const layernorm = config.norm == NormKind::layernorm;
-    normed = make({rows, config.hidden});
-    rstd = make({rows});
-    query = make({rows, config.heads, config.head_size});
-    key = make({rows, config.kv_heads, config.head_size});
-    value = make({rows, config.kv_heads, config.head_size});
-    attended = make({rows, config.heads, config.head_size});
-    log_sum_exp = make({rows, config.heads});
-    middle = make({rows, config.hidden});
-    mlp_normed = make({rows, config.hidden});
-    mlp_rstd = make({rows});
-    if (layernorm) {
-        mean = make({rows});
-        mlp_mean = make({rows});
+LayerActivations::LayerActivations(Arena& arena, Model const& model, std::int64_t rows) {
+    ModelConfig const& config = model.config();
+    auto const floats = [&](Shape shape) { return float_tensor(arena, activations_name, shape); };
+    auto const operand = [&](Shape shape) { return Tensor(arena, activations_name, model.compute(), shape); };
+    normed = operand({rows, config.hidden});
+    rstd = floats({rows});
+    query = operand({rows, config.heads, config.head_size});
+    key = operand({rows, config.kv_heads, config.head_size});
+    value = operand({rows, config.kv_heads, config.head_size});
+    attended = operand({rows, config.heads, config.head_size});
+    log_sum_exp = floats({rows, config.heads});
+    middle = floats({rows, config.hidden});
+    mlp_normed = operand({rows, config.hidden});
+    mlp_rstd = floats({rows});
+    if (config.norm == NormKind::layernorm) {
+        mean = floats({rows});
+        mlp_mean = floats({rows});
     }
-    if (gated(config)) gate = make({rows, config.ffn});
-    up = make({rows, config.ffn});
-    activated = make({rows, config.ffn});
+    if (gated(config)) gate = operand({rows, config.ffn});
+    up = operand({rows, config.ffn});
+    activated = operand({rows, config.ffn});
 }
 
-BackwardBuffers::BackwardBuffers(Arena& arena, ModelConfig const& config, std::int64_t rows) {
-    auto const make = [&](Shape shape) { return float_tensor(arena, backward_name, shape); };
-    residual = make({rows, config.hidden});
-    normed = make({rows, config.hidden});
-    branch = make({rows, config.hidden});
-    if (config.parallel_residual) second_branch = make({rows, config.hidden});
-    query = make({rows, config.heads, config.head_size});
-    key = make({rows, config.kv_heads, config.head_size});
-    value = make({rows, config.kv_heads, config.head_size});
-    attended = make({rows, config.heads, config.head_size});
-    activated = make({rows, config.ffn});
-    if (!gated(config)) up = make({rows, config.ffn});
+BackwardBuffers::BackwardBuffers(Arena& arena, Model const& model, std::int64_t rows) {
+    ModelConfig const& config = model.config();
+    auto const floats = [&](Shape shape) { return float_tensor(arena, backward_name, shape); };
+    auto const operand = [&](Shape shape) { return Tensor(arena, backward_name, model.compute(), shape); };
+    residual = floats({rows, config.hidden});
+    normed = floats({rows, config.hidden});
+    if (model.compute() != DType::f32) residual_operand = operand({rows, config.hidden});
+    if (config.parallel_residual) second_branch = floats({rows, config.hidden});
+    query = operand({rows, config.heads, config.head_size});
+    key = operand({rows, config.kv_heads, config.head_size});
+    value = operand({rows, config.kv_heads, config.head_size});
+    attended = operand({rows, config.heads, config.head_size});
+    activated = operand({rows, config.ffn});
+    if (!gated(config)) up = operand({rows, config.ffn});
 }
 
-HeadBuffers::HeadBuffers(Arena& arena, ModelConfig const& config, std::int64_t rows_of_batch)
+HeadBuffers::HeadBuffers(Arena& arena, Model const& model, std::int64_t rows_of_batch)
     : chunk_rows(std::min(rows_of_batch, Model::logit_rows)) {
+    ModelConfig const& config = model.config();
     logits = float_tensor(arena, "logits", {chunk_rows, config.vocabulary});
     auto const make = [&](DType dtype, Shape shape) { return Tensor(arena, backward_name, dtype, shape); };
-    hidden = make(DType::f32, {chunk_rows, config.hidden});
+    if (model.compute() != DType::f32) d_logits = make(model.compute(), {chunk_rows, config.vocabulary});
+    hidden = make(model.compute(), {chunk_rows, config.hidden});
     d_hidden = make(DType::f32, {chunk_rows, config.hidden});
     rows = make(DType::i32, {chunk_rows});
     targets = make(DType::i32, {chunk_rows});
@@ -68,21 +73,23 @@ HeadBuffers::HeadBuffers(Arena& arena, ModelConfig const& config, std::int64_t r
     host_log_probability.resize(static_cast<std::size_t>(chunk_rows));
 }
 
-Workspace::Buffers::Buffers(Arena& arena, ModelConfig const& config, std::int64_t rows_of_batch, Keep keep)
+Workspace::Buffers::Buffers(Arena& arena, Model const& model, std::int64_t rows_of_batch, Keep keep)
     : device(arena.device()),
       rows(rows_of_batch),
       tokens(arena, activations_name, DType::i32, {rows}),
       positions(arena, activations_name, DType::i32, {rows}) {
+    ModelConfig const& config = model.config();
     bool const all = keep == Keep::activations;
     for (std::int64_t i = 0; i < (all ? config.layers + 1 : 1); ++i)
         residuals.push_back(float_tensor(arena, activations_name, {rows, config.hidden}));
-    for (std::int64_t i = 0; i < (all ? config.layers : 1); ++i) layers.emplace_back(arena, config, rows);
-    hidden = float_tensor(arena, activations_name, {rows, config.hidden});
+    for (std::int64_t i = 0; i < (all ? config.layers : 1); ++i) layers.emplace_back(arena, model, rows);
+    branch = float_tensor(arena, activations_name, {rows, config.hidden});
+    hidden = Tensor(arena, activations_name, model.compute(), {rows, config.hidden});
     rstd = float_tensor(arena, activations_name, {rows});
     if (config.norm == NormKind::layernorm) mean = float_tensor(arena, activations_name, {rows});
     if (!all) return;
-    backward.emplace(arena, config, rows);
-    head.emplace(arena, config, rows);
+    backward.emplace(arena, model, rows);
+    head.emplace(arena, model, rows);
 }
 
 void Workspace::Buffers::start(TokenBatch const& batch, ModelConfig const& config, Stream& stream) {
@@ -114,8 +121,8 @@ LayerActivations const& Workspace::Buffers::layer(std::int64_t layer) const {
     return layers[layers.size() == 1 ? 0 : static_cast<std::size_t>(layer)];
 }
 
-Workspace::Workspace(Arena& arena, ModelConfig const& config, std::int64_t rows, Keep keep)
-    : buffers_(std::make_unique<Buffers>(arena, config, rows, keep)) {
+Workspace::Workspace(Arena& arena, Model const& model, std::int64_t rows, Keep keep)
+    : buffers_(std::make_unique<Buffers>(arena, model, rows, keep)) {
     SELVAGE_CHECK(rows >= 1, "workspace for {} rows", rows);
 }
 Workspace::~Workspace() = default;

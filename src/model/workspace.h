@@ -10,20 +10,21 @@ namespace selvage {
 
 // What one layer leaves for its backward pass; row-major [rows, ...]. In inference all layers share one.
 struct LayerActivations {
-    LayerActivations(Arena& arena, ModelConfig const& config, std::int64_t rows);
+    LayerActivations(Arena& arena, Model const& model, std::int64_t rows);
     Tensor normed, mean, rstd;  // of the attention norm; mean is used by LayerNorm only
     Tensor query, key, value;   // query and key after the rotary turn
     Tensor attended, log_sum_exp;
-    Tensor middle;  // the residual stream after attention
+    Tensor middle;  // the residual stream after attention (f32)
     Tensor mlp_normed, mlp_mean, mlp_rstd;
     Tensor gate, up, activated;  // gate is empty for plain GELU
 };
 
 // Backward scratch, shared by the layers.
 struct BackwardBuffers {
-    BackwardBuffers(Arena& arena, ModelConfig const& config, std::int64_t rows);
-    Tensor residual, normed, branch;
-    Tensor second_branch;  // parallel residual only
+    BackwardBuffers(Arena& arena, Model const& model, std::int64_t rows);
+    Tensor residual, normed;  // f32
+    Tensor residual_operand;  // bf16 only: the rounded copy of `residual` that products read
+    Tensor second_branch;     // parallel residual only; f32
     Tensor query, key, value, attended;
     Tensor activated;
     Tensor up;  // plain GELU only; gated activations write over gate and up
@@ -31,9 +32,10 @@ struct BackwardBuffers {
 
 // One chunk of rows that have a target.
 struct HeadBuffers {
-    HeadBuffers(Arena& arena, ModelConfig const& config, std::int64_t rows);
+    HeadBuffers(Arena& arena, Model const& model, std::int64_t rows);
     std::int64_t chunk_rows;
     Tensor logits, hidden, d_hidden;
+    Tensor d_logits;  // bf16 only; in f32 the gradient takes the place of the logits
     Tensor rows, targets, weights, log_sum_exp, log_probability;
     // The same on the host: all rows with a target, and one chunk's log-probabilities.
     std::vector<std::int32_t> host_rows, host_targets;
@@ -41,7 +43,7 @@ struct HeadBuffers {
 };
 
 struct Workspace::Buffers {
-    Buffers(Arena& arena, ModelConfig const& config, std::int64_t rows, Keep keep);
+    Buffers(Arena& arena, Model const& model, std::int64_t rows, Keep keep);
     // Copies the batch's tokens and positions in; checks that the segments cover its rows.
     void start(TokenBatch const& batch, ModelConfig const& config, Stream& stream);
 
@@ -61,6 +63,7 @@ struct Workspace::Buffers {
     bool activations_valid = false;  // forward sets it, backward clears it
     Tensor tokens, positions;
     std::vector<Tensor> residuals;
+    Tensor branch;  // output of attention or MLP, not yet added to the residual stream (f32)
     std::vector<LayerActivations> layers;
     Tensor hidden, mean, rstd;  // output of the final norm
     std::optional<BackwardBuffers> backward;

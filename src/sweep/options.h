@@ -28,8 +28,14 @@ struct CheckpointOptions {
     std::int64_t writers = 0;      // ranks that write a checkpoint; 0: one per node
 };
 
+struct PrecisionOptions {
+    DType compute = DType::f32;  // of the products' operands, see Model; or bf16
+    bool batch_invariant = true;
+};
+
 struct JobOptions {
     RunOptions run;
+    PrecisionOptions precision;
     DataOptions data;
     GenerateOptions generate;
     weave::WeaveOptions weave;

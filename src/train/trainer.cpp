@@ -66,7 +66,7 @@ struct MicroBatch {
 struct Trainer::State {
     State(Arena& arena, ProcessGrid const& grid, Model& model, TrainOptions const& options);
 
-    // Adds a lane's gradient into `gradient` and returns its sums.
+    // Writes a lane's gradient and adds up its sums.
     void run_lane(std::span<Woven const> rows, std::vector<PackedRow> const& lane, TensorView gradient, double* sums);
     // This rank's lanes; afterwards the accumulator holds the subtree sums of their gradients.
     void run_lanes(std::span<Woven const> rows, StepPlan const& plan);
@@ -107,7 +107,7 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
       lane_split(options_.lanes, grid_.size(Axis::data)),
       lanes(lane_split.part(grid_.coordinate(Axis::data))),
       optimizer(arena_, grid_, model_.parameters(), options_.optimizer),
-      workspace(arena_, model_.config(), options_.micro_batch_tokens, Keep::activations),
+      workspace(arena_, model_, options_.micro_batch_tokens, Keep::activations),
       accumulator(
           options_.lanes, [this] { return make_gradient(); },
           [this](std::size_t to, std::size_t from) { add(to, from); }),
@@ -127,13 +127,15 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
 KvCache& Trainer::State::cache_of(std::int64_t pages) {
     if (!cache || cache->pages() < pages) {
         cache.reset();
-        cache.emplace(arena, model.config(), pages);
+        cache.emplace(arena, model, pages);
     }
     return *cache;
 }
 
 void Trainer::State::run_lane(std::span<Woven const> rows, std::vector<PackedRow> const& lane, TensorView gradient,
                               double* lane_sum) {
+    if (lane.empty()) kernels::fill(gradient, 0, stream);
+    kernels::Accumulate accumulate = kernels::Accumulate::overwrite;
     for (PackedRow const& packed : lane) {
         micro_batch.fill(rows, packed);
         SELVAGE_CHECK(static_cast<std::int64_t>(micro_batch.tokens.size()) <= options.micro_batch_tokens,
@@ -141,8 +143,9 @@ void Trainer::State::run_lane(std::span<Woven const> rows, std::vector<PackedRow
         PackedSequences const sequences(micro_batch.tokens, micro_batch.lengths);
         KvCache& pages = cache_of(sequences.pages());
         model.forward(sequences.batch(), pages, workspace);
-        lane_sum[loss_sum] +=
-            model.backward(sequences.batch(), micro_batch.targets, micro_batch.weights, pages, workspace, gradient);
+        lane_sum[loss_sum] += model.backward(sequences.batch(), micro_batch.targets, micro_batch.weights, pages,
+                                             workspace, gradient, accumulate);
+        accumulate = kernels::Accumulate::add;
         for (float const weight : micro_batch.weights) {
             lane_sum[weight_sum] += weight;
             lane_sum[target_count] += weight != 0 ? 1 : 0;
@@ -156,7 +159,6 @@ void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan
     accumulator.reset();
     for (std::int64_t lane = lanes.begin; lane < lanes.end; ++lane) {
         TensorView const gradient = gradients[accumulator.begin_lane()].view();
-        kernels::fill(gradient, 0, stream);
         run_lane(rows, plan.lanes[static_cast<std::size_t>(lane)], gradient,
                  sums.data() + static_cast<std::size_t>(lane - lanes.begin) * lane_sums);
         accumulator.end_lane(lane);
@@ -189,7 +191,7 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
     State& state = *state_;
     SELVAGE_CHECK(static_cast<std::int64_t>(plan.lanes.size()) == state.options.lanes, "a plan of {} lanes, not {}",
                   plan.lanes.size(), state.options.lanes);
-    state.model.unpack();  // a packed copy of the weights would be out of date after this step
+    state.model.pack(state.arena, Model::Use::training);
     state.run_lanes(rows, plan);
     std::vector<double> const total =
         tree_sum_lanes(state.grid.data(), state.lane_split, state.options.lanes, state.sums, lane_sums);

@@ -41,8 +41,8 @@ class Trainer {
         std::int64_t input_tokens = 0;
         bool finite = true;  // false: loss or gradient norm is not finite, and nothing was changed; on every rank
     };
-    // Collective over the data axis. `rows` is the woven file that the plan indexes. Drops the model's packed weights,
-    // which the step makes out of date. Error (bad_data) on every rank: no
+    // Collective over the data axis. `rows` is the woven file that the plan indexes. Packs the model's weights
+    // for itself; afterwards they are out of date. Error (bad_data) on every rank: no
     // token of the step has loss weight.
     Result step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps);
     ShardedAdamW& optimizer();

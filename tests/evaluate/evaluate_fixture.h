@@ -131,8 +131,8 @@ inline void memorise(World& w, int steps) {
     Lesson const lesson(w);
     auto const rows = static_cast<std::int64_t>(lesson.tokens.size());
     PackedSequences const packed(lesson.tokens, lesson.lengths);
-    KvCache cache(w.arena, w.model.config(), packed.pages());
-    Workspace workspace(w.arena, w.model.config(), rows, Keep::activations);
+    KvCache cache(w.arena, w.model, packed.pages());
+    Workspace workspace(w.arena, w.model, rows, Keep::activations);
     std::int64_t const size = w.model.parameters().flat_size();
     Tensor const gradients(w.arena, "test gradients", DType::f32, {size});
     float* const values = w.model.parameters().values().as<float>();

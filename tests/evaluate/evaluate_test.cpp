@@ -50,8 +50,8 @@ struct Plain {
 // The predictions of `targets` at the end of `tokens`: one sequence by itself, the soft-max in double.
 Plain predict(World& w, std::vector<Token> const& tokens, std::vector<Token> const& targets) {
     auto const rows = static_cast<std::int64_t>(tokens.size());
-    KvCache cache(w.arena, w.model.config(), PackedSequences::pages_for(rows, 1));
-    Workspace workspace(w.arena, w.model.config(), rows, Keep::nothing);
+    KvCache cache(w.arena, w.model, PackedSequences::pages_for(rows, 1));
+    Workspace workspace(w.arena, w.model, rows, Keep::nothing);
     std::int64_t const lengths[] = {rows};
     PackedSequences const packed(tokens, lengths);
     TensorView const hidden = w.model.forward(packed.batch(), cache, workspace);

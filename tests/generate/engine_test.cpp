@@ -154,7 +154,7 @@ TEST(Engine, SameDraftsWhenPagesRunShort) {
     auto const expected = roomy.run_all(2, requests);
     EXPECT_EQ(roomy.counters().preemptions, 0);
     // 1 MiB is 32 pages of this model; 16 streams need more than 60.
-    ASSERT_EQ(KvCache::bytes_per_page(small.model.config()), 32U << 10);
+    ASSERT_EQ(KvCache::bytes_per_page(small.model.config(), DType::f32), 32U << 10);
     Engine tight(small.arena, small.model, generate_options(16, 1), context, no_end, seed);
     EXPECT_EQ(differing(tight.run_all(2, requests), expected), 0);
     EXPECT_GT(tight.counters().preemptions, 5);

@@ -102,8 +102,8 @@ TEST(Forced, LogprobsAreThoseOfTheTrainingForward) {
         }
         auto const rows = static_cast<std::int64_t>(tokens.size());
         PackedSequences const packed(tokens, lengths);
-        KvCache cache(small.arena, small.model.config(), packed.pages());
-        Workspace workspace(small.arena, small.model.config(), rows, Keep::activations);
+        KvCache cache(small.arena, small.model, packed.pages());
+        Workspace workspace(small.arena, small.model, rows, Keep::activations);
         TensorView const hidden = small.model.forward(packed.batch(), cache, workspace);
         Tensor logits(small.arena, "test logits", DType::f32, {rows, vocabulary});
         Tensor sums(small.arena, "test rows", DType::f32, {rows});
@@ -135,8 +135,8 @@ TEST(Forced, DrawsAreThoseOfTheContract) {
     ForcedSequence const sequence = sequence_of(request, without_last(draft.tokens), {});
     auto const rows = static_cast<std::int64_t>(sequence.inputs.size());
     PackedSequences const packed(sequence.inputs, std::vector<std::int64_t>{rows});
-    KvCache cache(small.arena, small.model.config(), packed.pages());
-    Workspace workspace(small.arena, small.model.config(), rows, Keep::nothing);
+    KvCache cache(small.arena, small.model, packed.pages());
+    Workspace workspace(small.arena, small.model, rows, Keep::nothing);
     Tensor logits(small.arena, "test logits", DType::f32, {rows, 64});
     Stream stream(DeviceKind::cpu);
     small.model.logits(logits, small.model.forward(packed.batch(), cache, workspace));

@@ -72,15 +72,16 @@ TEST_P(Norm, AgreesWithAPlainLoopAndFiniteDifferences) {
         Floats const start = random_floats(hidden, 5);
         Floats d_weight = start, d_bias = start;
         if (centred) {
-            layernorm_forward(view(out, shape), view(mean, {rows}), view(rstd, {rows}), view(in, shape),
+            layernorm_forward(view(out, shape), view(mean, {rows}), view(rstd, {rows}), {}, view(in, shape), {},
                               view(weight, {hidden}), view(bias, {hidden}), 1e-5F, stream);
-            layernorm_backward(view(d_in, shape), view(d_weight, {hidden}), view(d_bias, {hidden}), view(d_out, shape),
-                               view(in, shape), view(mean, {rows}), view(rstd, {rows}), view(weight, {hidden}), stream);
+            layernorm_backward(view(d_in, shape), {}, Accumulate::overwrite, view(d_weight, {hidden}),
+                               view(d_bias, {hidden}), view(d_out, shape), view(in, shape), view(mean, {rows}),
+                               view(rstd, {rows}), view(weight, {hidden}), stream);
         } else {
-            rmsnorm_forward(view(out, shape), view(rstd, {rows}), view(in, shape), view(weight, {hidden}), 1e-5F,
-                            stream);
-            rmsnorm_backward(view(d_in, shape), view(d_weight, {hidden}), view(d_out, shape), view(in, shape),
-                             view(rstd, {rows}), view(weight, {hidden}), stream);
+            rmsnorm_forward(view(out, shape), view(rstd, {rows}), {}, view(in, shape), {}, view(weight, {hidden}),
+                            1e-5F, stream);
+            rmsnorm_backward(view(d_in, shape), {}, Accumulate::overwrite, view(d_weight, {hidden}), view(d_out, shape),
+                             view(in, shape), view(rstd, {rows}), view(weight, {hidden}), stream);
         }
         // Partial sums of hidden / 16 terms; an output is of size about 2.
         double const chain = static_cast<double>(hidden) / 16 + 16;

@@ -29,8 +29,8 @@ class Runner {
   public:
     Runner(SmallModel& small, std::int64_t rows, std::int64_t pages, Keep keep)
         : small_(small),
-          cache_(small.arena, small.model.config(), pages),
-          workspace_(small.arena, small.model.config(), rows, keep),
+          cache_(small.arena, small.model, pages),
+          workspace_(small.arena, small.model, rows, keep),
           logits_(small.arena, "logits", DType::f32, {rows, small.model.config().vocabulary}) {
         for (std::int64_t layer = 0; layer < small.model.config().layers; ++layer) {
             TensorView const view = cache_.layer(layer).pages;
@@ -100,7 +100,7 @@ class Bits : public testing::TestWithParam<char const*> {
     // Longer than a split of 512 keys.
     static constexpr std::int64_t length = 530;
 
-    Bits() : small_(config_named(GetParam())) {
+    Bits() : small_(config_named(GetParam()), compute_named(GetParam())) {
         small_.randomise(3);
         tokens_ = small_.tokens(length, 0);
         Runner runner(small_, length, 9, Keep::activations);
@@ -213,8 +213,8 @@ TEST_P(Bits, LossIsTheLogProbability) {
     Model& model = small_.model;
     std::vector<std::int64_t> const lengths = {length};
     PackedSequences const packed(tokens_, lengths);
-    KvCache cache(small_.arena, model.config(), packed.pages());
-    Workspace workspace(small_.arena, model.config(), length, Keep::activations);
+    KvCache cache(small_.arena, model, packed.pages());
+    Workspace workspace(small_.arena, model, length, Keep::activations);
     Tokens const targets = small_.tokens(length, 5);
     Tensor const gradients = small_.gradients();
     auto const loss_of = [&](std::vector<float> const& weights) {

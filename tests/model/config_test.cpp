@@ -144,9 +144,9 @@ TEST(KvCache, BytesCountEveryLayer) {
     ModelConfig const config = llama_like();
     SmallModel small(config);
     std::size_t const before = small.arena.in_use();
-    KvCache const cache(small.arena, config, 3);
-    EXPECT_EQ(small.arena.in_use() - before, 3 * KvCache::bytes_per_page(config));
-    EXPECT_EQ(KvCache::bytes_per_page(config), std::size_t{2} * 2 * 2 * 32 * 64 * 4);
+    KvCache const cache(small.arena, small.model, 3);
+    EXPECT_EQ(small.arena.in_use() - before, 3 * KvCache::bytes_per_page(config, DType::f32));
+    EXPECT_EQ(KvCache::bytes_per_page(config, DType::f32), std::size_t{2} * 2 * 2 * 32 * 64 * 4);
 }
 
 }  // namespace

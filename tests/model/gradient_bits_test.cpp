@@ -14,7 +14,9 @@ namespace {
 class GradientBits : public testing::TestWithParam<char const*> {
   protected:
     // More than one call of the weight gradients (1024 rows) and several chunks of logits.
-    GradientBits() : small_(config_named(GetParam())), batch_((small_.randomise(3), small_), {530, 1, 64, 300, 200}) {}
+    GradientBits()
+        : small_(config_named(GetParam()), compute_named(GetParam())),
+          batch_((small_.randomise(3), small_), {530, 1, 64, 300, 200}) {}
     ~GradientBits() override { omp_set_num_threads(threads_); }
 
     static std::size_t differing(std::vector<float> const& a, std::vector<float> const& b) {

@@ -65,8 +65,8 @@ TEST_P(Reference, LossLogitsAndEveryGradient) {
     std::vector<std::int64_t> const lengths(lengths32.begin(), lengths32.end());
     auto const rows = static_cast<std::int64_t>(tokens.size());
     PackedSequences const packed(tokens, lengths);
-    KvCache cache(small.arena, model.config(), packed.pages());
-    Workspace workspace(small.arena, model.config(), rows + 3, Keep::activations);
+    KvCache cache(small.arena, model, packed.pages());
+    Workspace workspace(small.arena, model, rows + 3, Keep::activations);
     TensorView const hidden = model.forward(packed.batch(), cache, workspace);
 
     Tensor const logits(small.arena, "logits", DType::f32, {rows, model.config().vocabulary});

@@ -14,8 +14,8 @@ namespace selvage::test {
 using Tokens = std::vector<std::int32_t>;
 
 struct SmallModel {
-    explicit SmallModel(ModelConfig const& config)
-        : device(make_device("cpu")), arena(*device), grid(world(), {}), model(arena, config, grid) {}
+    explicit SmallModel(ModelConfig const& config, DType compute = DType::f32)
+        : device(make_device("cpu")), arena(*device), grid(world(), {}), model(arena, config, grid, 0, compute) {}
 
     // Larger than the usual initialisation, so that no branch is small beside the residual stream; norms and biases
     // too, or their paths would not be seen.
@@ -36,6 +36,7 @@ struct SmallModel {
             }
             ++parameter_index;
         }
+        if (model.compute() != DType::f32) model.pack(arena, Model::Use::training);
     }
 
     Tokens tokens(std::int64_t count, std::uint32_t stream) const {
@@ -86,6 +87,10 @@ inline ModelConfig neox_like() {
     return config;
 }
 
-inline ModelConfig config_named(std::string const& name) { return name == "llama" ? llama_like() : neox_like(); }
+// "llama" or "neox", with "_bf16" behind where products are in bf16.
+inline ModelConfig config_named(std::string const& name) {
+    return name.starts_with("llama") ? llama_like() : neox_like();
+}
+inline DType compute_named(std::string const& name) { return name.ends_with("_bf16") ? DType::bf16 : DType::f32; }
 
 }  // namespace selvage::test

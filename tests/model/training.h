@@ -13,8 +13,8 @@ struct TrainingBatch {
           tokens_(small.tokens(rows_of(lengths), 21)),
           targets_(small.tokens(rows_of(lengths), 22)),
           packed_(tokens_, lengths),
-          cache_(small.arena, small.model.config(), packed_.pages()),
-          workspace_(small.arena, small.model.config(), rows_of(lengths), Keep::activations),
+          cache_(small.arena, small.model, packed_.pages()),
+          workspace_(small.arena, small.model, rows_of(lengths), Keep::activations),
           gradients_(small.gradients()) {
         Random const random(9, Purpose::test);
         for (std::uint32_t row = 0; row < tokens_.size(); ++row)

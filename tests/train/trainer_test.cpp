@@ -70,8 +70,8 @@ std::vector<float> log_probabilities(Job& job, std::vector<Woven> const& rows,
     }
     auto const count = static_cast<std::int64_t>(tokens.size());
     PackedSequences const sequences(tokens, lengths);
-    KvCache cache(job.arena(), job.model().config(), sequences.pages());
-    Workspace workspace(job.arena(), job.model().config(), count, Keep::nothing);
+    KvCache cache(job.arena(), job.model(), sequences.pages());
+    Workspace workspace(job.arena(), job.model(), count, Keep::nothing);
     TensorView const hidden = job.model().forward(sequences.batch(), cache, workspace);
     std::vector<float> logits(static_cast<std::size_t>(count * job.model().config().vocabulary));
     std::vector<float> sums(tokens.size()), out(tokens.size());

@@ -31,7 +31,9 @@ int evaluate_file(MpiSession& mpi, Arguments const& arguments) {
     LoadedDeck const deck = load_deck(arguments.positional()[1], arguments.all("set"), nullptr);
     JobOptions const& options = deck.options.job;
     Session session(mpi, deck.options);
-    OpenedModel opened = open_model(session, model_path);
+    // The deck that is given says how to compute, not the one that the model was trained with.
+    OpenedModel opened =
+        open_model(session, model_path, {fmt::format("precision.compute=\"{}\"", name_of(options.precision.compute))});
     std::unique_ptr<Corpus> heldout;
     agree(session.grid().world(), [&] {
         heldout = std::make_unique<Corpus>(session.io(), options.data.heldout, options.data.context,

@@ -198,7 +198,7 @@ int generate(MpiSession& mpi, Arguments const& arguments) {
     std::int64_t const turns = parse_turns(arguments.value("turns", "0"));
     LoadedDeck const deck = deck_of_overrides(arguments.all("set"));
     Session session(mpi, deck.options);
-    OpenedModel opened = open_model(session, arguments.positional()[0]);
+    OpenedModel opened = open_model(session, arguments.positional()[0], arguments.all("set"));
     opened.model->pack(session.arena());
     // What the model was trained with (template, context, sampler) holds unless --set says otherwise.
     JobOptions const options = deck_of_overrides(arguments.all("set"), opened.info.deck).options.job;

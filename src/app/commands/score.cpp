@@ -40,7 +40,7 @@ int score(MpiSession& mpi, Arguments const& arguments) {
     std::string const output = arguments.required("output");
     LoadedDeck const deck = deck_of_overrides(arguments.all("set"));
     Session session(mpi, deck.options);
-    OpenedModel opened = open_model(session, model_path);
+    OpenedModel opened = open_model(session, model_path, arguments.all("set"));
     Communicator& world = session.grid().world();
 
     io::DataFile data;

@@ -3,15 +3,14 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/elements.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
 namespace selvage::kernels {
 namespace {
 
-void check_same(TensorView a, TensorView b) {
-    SELVAGE_CHECK(a.elements() == b.elements(), "shapes differ: {} and {}", a.shape().text(), b.shape().text());
-}
+constexpr std::int64_t rows_per_block = 8;  // of column sums: as many streams from memory as are read at a time
 
 template <class Work>
 void over_elements(std::int64_t n, std::int64_t cost_per_element, Work const& work) {
@@ -24,11 +23,13 @@ void over_elements(std::int64_t n, std::int64_t cost_per_element, Work const& wo
 void gated_forward(TensorView out, TensorView gate, TensorView up, Gate function, Stream&) {
     check_same(out, gate);
     check_same(out, up);
-    float* const o = out.as<float>();
-    float const* const g = gate.as<float>();
-    float const* const u = up.as<float>();
-    over_elements(out.elements(), 4, [&](std::int64_t i, std::int64_t n) {
-        kernel_table().gated_forward(o + i, g + i, u + i, function == Gate::gelu, n);
+    with_element(out, [&]<class E>() {
+        E* const o = out.as<E>();
+        E const* const g = gate.as<E>();
+        E const* const u = up.as<E>();
+        over_elements(out.elements(), 4, [&](std::int64_t i, std::int64_t n) {
+            kernel_table().of<E>().gated_forward(o + i, g + i, u + i, function == Gate::gelu, n);
+        });
     });
 }
 
@@ -38,32 +39,39 @@ void gated_backward(TensorView d_gate, TensorView d_up, TensorView d_out, Tensor
     check_same(d_up, up);
     check_same(d_out, gate);
     check_same(gate, up);
-    float* const dg = d_gate.as<float>();
-    float* const du = d_up.as<float>();
-    float const* const d = d_out.as<float>();
-    float const* const g = gate.as<float>();
-    float const* const u = up.as<float>();
-    over_elements(gate.elements(), 8, [&](std::int64_t i, std::int64_t n) {
-        kernel_table().gated_backward(dg + i, du + i, d + i, g + i, u + i, function == Gate::gelu, n);
+    with_element(gate, [&]<class E>() {
+        E* const dg = d_gate.as<E>();
+        E* const du = d_up.as<E>();
+        E const* const d = d_out.as<E>();
+        E const* const g = gate.as<E>();
+        E const* const u = up.as<E>();
+        over_elements(gate.elements(), 8, [&](std::int64_t i, std::int64_t n) {
+            kernel_table().of<E>().gated_backward(dg + i, du + i, d + i, g + i, u + i, function == Gate::gelu, n);
+        });
     });
 }
 
 void gelu_forward(TensorView out, TensorView in, Stream&) {
     check_same(out, in);
-    float* const o = out.as<float>();
-    float const* const x = in.as<float>();
-    over_elements(in.elements(), 4,
-                  [&](std::int64_t i, std::int64_t n) { kernel_table().gelu_forward(o + i, x + i, n); });
+    with_element(out, [&]<class E>() {
+        E* const o = out.as<E>();
+        E const* const x = in.as<E>();
+        over_elements(in.elements(), 4,
+                      [&](std::int64_t i, std::int64_t n) { kernel_table().of<E>().gelu_forward(o + i, x + i, n); });
+    });
 }
 
 void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream&) {
     check_same(d_in, in);
     check_same(d_out, in);
-    float* const dx = d_in.as<float>();
-    float const* const d = d_out.as<float>();
-    float const* const x = in.as<float>();
-    over_elements(in.elements(), 6,
-                  [&](std::int64_t i, std::int64_t n) { kernel_table().gelu_backward(dx + i, d + i, x + i, n); });
+    with_element(in, [&]<class E>() {
+        E* const dx = d_in.as<E>();
+        E const* const d = d_out.as<E>();
+        E const* const x = in.as<E>();
+        over_elements(in.elements(), 6, [&](std::int64_t i, std::int64_t n) {
+            kernel_table().of<E>().gelu_backward(dx + i, d + i, x + i, n);
+        });
+    });
 }
 
 void add_in_place(TensorView to, TensorView from, Stream&) {
@@ -80,11 +88,29 @@ void fill(TensorView out, float value, Stream&) {
 
 void add_column_sums(TensorView sums, TensorView rows, Stream&) {
     std::int64_t const n = sums.elements();
-    float* const s = sums.as<float>();
-    float const* const x = rows.as<float>();
-    parallel_for(n, 16, rows.elements(), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = 0; row < rows.dim(0); ++row)
-            kernel_table().add(s + begin, x + row * n + begin, end - begin);
+    std::int64_t const count = n == 0 ? 0 : rows.elements() / n;
+    SELVAGE_CHECK(rows.elements() == count * n, "sums of {} columns over {}", n, rows.shape().text());
+    with_element(rows, [&]<class E>() {
+        float* const s = sums.as<float>();
+        E const* const x = rows.as<E>();
+        parallel_for(n, 16, count * n, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = 0; row < count; row += rows_per_block)
+                kernel_table().of<E>().add_rows(s + begin, x + row * n + begin, std::min(rows_per_block, count - row),
+                                                n, end - begin);
+        });
+    });
+}
+
+void convert(TensorView out, TensorView in, Stream&) {
+    check_same(out, in);
+    SELVAGE_CHECK(out.dtype() != in.dtype(), "conversion from {} to itself", name_of(in.dtype()));
+    bool const narrows = out.dtype() == DType::bf16;
+    TensorView const& wide = narrows ? in : out;
+    TensorView const& narrow = narrows ? out : in;
+    float* const w = wide.as<float>();
+    BFloat16* const b = narrow.as<BFloat16>();
+    over_elements(out.elements(), 1, [&](std::int64_t i, std::int64_t n) {
+        narrows ? kernel_table().narrow(b + i, w + i, n) : kernel_table().widen(w + i, b + i, n);
     });
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/embedding.h"
 
-#include <algorithm>
+#include <cstddef>
+#include <cstring>
 
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
@@ -22,21 +23,38 @@ void check_rows(TensorView list, std::int64_t rows, std::int64_t size_a, std::in
     }
 }
 
+struct Places {
+    std::int64_t to;
+    std::int64_t from;
+};
+// Copies `count` rows of `size` elements, row i between places(i).
+template <class PlacesOf>
+void copy_rows(TensorView out, TensorView in, std::int64_t count, std::int64_t size, PlacesOf const& places) {
+    SELVAGE_CHECK(out.dtype() == in.dtype(), "rows of {} and {}", name_of(out.dtype()), name_of(in.dtype()));
+    std::size_t const bytes = static_cast<std::size_t>(size) * size_of(in.dtype());
+    auto* const to = static_cast<std::byte*>(out.raw());
+    auto const* const from = static_cast<std::byte const*>(in.raw());
+    parallel_for(count, 1, count * size, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            Places const place = places(i);
+            std::memcpy(to + static_cast<std::size_t>(place.to) * bytes,
+                        from + static_cast<std::size_t>(place.from) * bytes, bytes);
+        }
+    });
+}
+
 }  // namespace
 
 void gather_rows(TensorView out, TensorView in, TensorView rows, Stream&) {
     if (rows.empty()) return;
     std::int64_t const size = row_size(in);
     check_rows(rows, in.dim(0), size, row_size(out));
-    float* const to = out.as<float>();
-    float const* const from = in.as<float>();
     std::int32_t const* const list = rows.as<std::int32_t>();
-    parallel_for(rows.elements(), 1, rows.elements() * size, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) std::copy_n(from + list[i] * size, size, to + i * size);
-    });
+    copy_rows(out, in, rows.elements(), size, [list](std::int64_t i) { return Places{i, list[i]}; });
 }
 
 void embedding_forward(TensorView out, TensorView table, TensorView tokens, Stream& stream) {
+    SELVAGE_CHECK(table.dtype() == DType::f32, "an embedding in {}", name_of(table.dtype()));
     gather_rows(out, table, tokens, stream);
 }
 
@@ -58,12 +76,8 @@ void scatter_rows(TensorView out, TensorView in, TensorView rows, Stream&) {
     if (rows.empty()) return;
     std::int64_t const size = row_size(out);
     check_rows(rows, out.dim(0), size, row_size(in));
-    float* const to = out.as<float>();
-    float const* const from = in.as<float>();
     std::int32_t const* const list = rows.as<std::int32_t>();
-    parallel_for(rows.elements(), 1, rows.elements() * size, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) std::copy_n(from + i * size, size, to + list[i] * size);
-    });
+    copy_rows(out, in, rows.elements(), size, [list](std::int64_t i) { return Places{list[i], i}; });
 }
 
 }  // namespace selvage::kernels

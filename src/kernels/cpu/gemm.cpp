@@ -9,6 +9,7 @@
 #include "kernels/cpu/gemm_ways.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
+#include "tensor/layout.h"
 
 namespace selvage::kernels {
 namespace {
@@ -50,20 +51,38 @@ Sizes sizes_of(TensorView in, TensorView out, std::int64_t n, std::int64_t k) {
 
 float const* optional(TensorView view) { return view.empty() ? nullptr : view.as<float>(); }
 
-// The rows of one call, in bf16: they are packed for each product, as they are read once.
-void add_weight_gradient(TensorView d_weight, TensorView d_out, TensorView in, bool add) {
+// `rows` rows of several gradients; d.d_bias is left alone. Their common operand is packed once in bf16.
+void add_rows(std::span<WeightGradient const> gradients, TensorView in, Range rows, bool add) {
     static std::vector<BFloat16> panels;  // used by the main thread only, as all kernels
-    auto const size = static_cast<std::size_t>(bf16_panel_elements(in.dim(1), in.dim(0)));
-    if (panels.size() < size) panels.resize(size);
-    bf16_pack(panels.data(), in, false);
-    bf16_product({.c = d_weight,
-                  .a = d_out.as<BFloat16>(),
-                  .panels = panels.data(),
-                  .m = d_weight.dim(0),
-                  .n = d_weight.dim(1),
-                  .k = in.dim(0),
-                  .a_transposed = true,
-                  .add = add});
+    TensorView const x = in.rows(rows.begin, rows.end);
+    bool const bf16 = in.dtype() == DType::bf16;
+    if (bf16) {
+        auto const size = static_cast<std::size_t>(bf16_panel_elements(x.dim(1), x.dim(0)));
+        if (panels.size() < size) panels.resize(size);
+        bf16_pack(panels.data(), x, false);
+    }
+    for (WeightGradient const& gradient : gradients) {
+        std::int64_t const n = gradient.d_weight.dim(0);
+        TensorView const d = gradient.d_out.reshape({in.dim(0), n}).rows(rows.begin, rows.end);
+        if (bf16)
+            bf16_product({.c = gradient.d_weight,
+                          .a = d.as<BFloat16>(),
+                          .panels = panels.data(),
+                          .m = n,
+                          .n = x.dim(1),
+                          .k = rows.size(),
+                          .a_transposed = true,
+                          .add = add});
+        else
+            multiply({.c = gradient.d_weight.as<float>(),
+                      .a = d.as<float>(),
+                      .b = x.as<float>(),
+                      .m = n,
+                      .n = x.dim(1),
+                      .k = rows.size(),
+                      .a_transposed = true,
+                      .add = add});
+    }
 }
 
 }  // namespace
@@ -91,29 +110,27 @@ void linear_backward_input(TensorView d_in, TensorView d_out, TensorView weight,
               .add = accumulate == Accumulate::add});
 }
 
+void linear_backward_weights(std::span<WeightGradient const> gradients, TensorView in, Accumulate accumulate,
+                             Stream& stream) {
+    if (gradients.empty()) return;
+    std::int64_t const k = gradients[0].d_weight.dim(1);
+    std::int64_t const m = in.elements() / k;
+    for (WeightGradient const& gradient : gradients)
+        sizes_of(in, gradient.d_out, gradient.d_weight.dim(0), gradient.d_weight.dim(1));
+    TensorView const x = in.reshape({m, k});
+    for (std::int64_t row = 0; row < m; row += rows_per_call)
+        add_rows(gradients, x, {row, std::min(m, row + rows_per_call)}, row > 0 || accumulate == Accumulate::add);
+    for (WeightGradient const& gradient : gradients) {
+        if (gradient.d_bias.empty()) continue;
+        if (accumulate == Accumulate::overwrite) fill(gradient.d_bias, 0, stream);
+        add_column_sums(gradient.d_bias, gradient.d_out, stream);
+    }
+}
+
 void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
                             Accumulate accumulate, Stream& stream) {
-    auto const [m, n, k] = sizes_of(in, d_out, d_weight.dim(0), d_weight.dim(1));
-    TensorView const d = d_out.reshape({m, n});
-    TensorView const x = in.reshape({m, k});
-    for (std::int64_t row = 0; row < m; row += rows_per_call) {
-        std::int64_t const end = std::min(m, row + rows_per_call);
-        bool const add = row > 0 || accumulate == Accumulate::add;
-        if (in.dtype() == DType::bf16)
-            add_weight_gradient(d_weight, d.rows(row, end), x.rows(row, end), add);
-        else
-            multiply({.c = d_weight.as<float>(),
-                      .a = d.rows(row, end).as<float>(),
-                      .b = x.rows(row, end).as<float>(),
-                      .m = n,
-                      .n = k,
-                      .k = end - row,
-                      .a_transposed = true,
-                      .add = add});
-    }
-    if (d_bias.empty()) return;
-    if (accumulate == Accumulate::overwrite) fill(d_bias, 0, stream);
-    add_column_sums(d_bias, d, stream);
+    WeightGradient const gradient{d_weight, d_bias, d_out};
+    linear_backward_weights({&gradient, 1}, in, accumulate, stream);
 }
 
 struct PackedWeight::Form {

@@ -1,106 +1,145 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/norm.h"
 
+#include <algorithm>
+
+#include "kernels/cpu/elements.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
 namespace selvage::kernels {
 namespace {
 
-float* optional(TensorView view) { return view.empty() ? nullptr : view.as<float>(); }
+constexpr std::int64_t rows_per_block = 16;  // of a backward pass: what both of its loops read stays in cache
 
-struct Sizes {
-    std::int64_t rows;
-    std::int64_t hidden;
-};
-Sizes sizes_of(TensorView in, TensorView weight) {
+std::int64_t rows_of(TensorView in, TensorView weight) {
     std::int64_t const hidden = weight.elements();
     SELVAGE_CHECK(hidden > 0 && in.elements() % hidden == 0, "rows of {} for a weight of {}", in.shape().text(),
                   hidden);
-    return {in.elements() / hidden, hidden};
+    return in.elements() / hidden;
 }
 
-template <class Work>
-void over_rows(Sizes sizes, Work const& work) {
-    parallel_for(sizes.rows, 1, 4 * sizes.rows * sizes.hidden, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = begin; row < end; ++row) work(row, row * sizes.hidden);
+void check_kept(TensorView kept, std::int64_t rows) {
+    SELVAGE_CHECK(kept.empty() || kept.elements() == rows, "{} values kept of {} rows", kept.elements(), rows);
+}
+
+struct ForwardTensors {
+    TensorView out, mean, rstd, sum, in, branch, weight, bias;
+};
+
+template <class E>
+NormForward<E> forward_of(ForwardTensors const& t, float epsilon) {
+    check_same(t.out, t.in);
+    SELVAGE_CHECK(t.sum.empty() == t.branch.empty(), "a sum belongs to a branch");
+    if (!t.branch.empty()) {
+        check_same(t.branch, t.in);
+        check_same(t.sum, t.in);
+    }
+    check_kept(t.mean, rows_of(t.in, t.weight));
+    check_kept(t.rstd, rows_of(t.in, t.weight));
+    return {.out = t.out.as<E>(),
+            .mean = optional<float>(t.mean),
+            .rstd = optional<float>(t.rstd),
+            .sum = optional<float>(t.sum),
+            .in = t.in.as<float>(),
+            .branch = optional<float>(t.branch),
+            .weight = t.weight.as<float>(),
+            .bias = optional<float>(t.bias),
+            .epsilon = epsilon,
+            .hidden = t.weight.elements()};
+}
+
+// kernel(rows)
+template <class Kernel>
+void over_rows(TensorView in, TensorView weight, Kernel const& kernel) {
+    parallel_for(rows_of(in, weight), 1, 4 * in.elements(), [&](std::int64_t begin, std::int64_t end) {
+        kernel(Span{begin, end});
     });
 }
 
-// d_weight (and d_bias) row by row, threads over columns.
-void weight_gradient(Sizes sizes, float* d_weight, float* d_bias, float const* d_out, float const* in,
-                     float const* mean, float const* rstd) {
-    KernelTable const& table = kernel_table();
-    parallel_for(sizes.hidden, 16, 4 * sizes.rows * sizes.hidden, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = 0; row < sizes.rows; ++row) {
-            float const* const d = d_out + row * sizes.hidden + begin;
-            table.row_weight_gradient(d_weight + begin, d, in + row * sizes.hidden + begin,
-                                      mean == nullptr ? 0.0F : mean[row], rstd[row], end - begin);
-            if (d_bias != nullptr) table.add(d_bias + begin, d, end - begin);
+struct BackwardTensors {
+    TensorView d_in, d_in_compute, d_weight, d_bias, d_out, in, mean, rstd, weight;
+};
+
+template <class E>
+NormBackward<E> backward_of(BackwardTensors const& t, Accumulate accumulate) {
+    check_same(t.d_in, t.in);
+    check_same(t.d_out, t.in);
+    check_same(t.d_weight, t.weight);
+    if (!t.d_in_compute.empty()) check_same(t.d_in_compute, t.in);
+    SELVAGE_CHECK(t.rstd.elements() == rows_of(t.in, t.weight), "{} values kept of {}", t.rstd.elements(),
+                  t.in.shape().text());
+    return {.d_in = t.d_in.as<float>(),
+            .d_in_compute = optional<E>(t.d_in_compute),
+            .add = accumulate == Accumulate::add,
+            .d_weight = t.d_weight.as<float>(),
+            .d_bias = optional<float>(t.d_bias),
+            .d_out = t.d_out.as<float>(),
+            .in = t.in.as<float>(),
+            .mean = optional<float>(t.mean),
+            .rstd = t.rstd.as<float>(),
+            .weight = t.weight.as<float>(),
+            .hidden = t.weight.elements()};
+}
+
+// by_rows(rows) for each row and by_columns(rows, columns) for each row and column, in blocks of rows. A thread has its
+// part of a block's rows, and its columns of all of them, so that sums over rows follow row order.
+template <class ByRows, class ByColumns>
+void over_blocks(TensorView in, TensorView weight, ByRows const& by_rows, ByColumns const& by_columns) {
+    std::int64_t const rows = rows_of(in, weight);
+    std::int64_t const hidden = weight.elements();
+    if (rows == 0) return;
+    parallel_for(hidden, 16, 8 * in.elements(), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t first = 0; first < rows; first += rows_per_block) {
+            std::int64_t const count = std::min(rows_per_block, rows - first);
+            by_rows(Span{first + count * begin / hidden, first + count * end / hidden});
+            by_columns(Span{first, first + count}, Span{begin, end});
         }
     });
 }
 
 }  // namespace
 
-void rmsnorm_forward(TensorView out, TensorView rstd, TensorView in, TensorView weight, float epsilon, Stream&) {
-    Sizes const sizes = sizes_of(in, weight);
-    float* const kept = optional(rstd);
-    float* const o = out.as<float>();
-    float const* const x = in.as<float>();
-    float const* const w = weight.as<float>();
-    over_rows(sizes, [&](std::int64_t row, std::int64_t offset) {
-        float const value = kernel_table().row_rmsnorm(o + offset, x + offset, w, epsilon, sizes.hidden);
-        if (kept != nullptr) kept[row] = value;
+void rmsnorm_forward(TensorView out, TensorView rstd, TensorView sum, TensorView in, TensorView branch,
+                     TensorView weight, float epsilon, Stream&) {
+    with_element(out, [&]<class E>() {
+        auto const norm = forward_of<E>({out, {}, rstd, sum, in, branch, weight, {}}, epsilon);
+        over_rows(in, weight, [&](Span rows) { kernel_table().of<E>().rmsnorm(norm, rows); });
     });
 }
 
-void rmsnorm_backward(TensorView d_in, TensorView d_weight, TensorView d_out, TensorView in, TensorView rstd,
-                      TensorView weight, Stream&) {
-    Sizes const sizes = sizes_of(in, weight);
-    if (sizes.rows == 0) return;
-    float* const dx = d_in.as<float>();
-    float const* const d = d_out.as<float>();
-    float const* const x = in.as<float>();
-    float const* const w = weight.as<float>();
-    float const* const r = rstd.as<float>();
-    weight_gradient(sizes, d_weight.as<float>(), nullptr, d, x, nullptr, r);
-    over_rows(sizes, [&](std::int64_t row, std::int64_t offset) {
-        kernel_table().row_rmsnorm_backward(dx + offset, d + offset, x + offset, w, r[row], sizes.hidden);
+void layernorm_forward(TensorView out, TensorView mean, TensorView rstd, TensorView sum, TensorView in,
+                       TensorView branch, TensorView weight, TensorView bias, float epsilon, Stream&) {
+    check_same(bias, weight);
+    with_element(out, [&]<class E>() {
+        auto const norm = forward_of<E>({out, mean, rstd, sum, in, branch, weight, bias}, epsilon);
+        over_rows(in, weight, [&](Span rows) { kernel_table().of<E>().layernorm(norm, rows); });
     });
 }
 
-void layernorm_forward(TensorView out, TensorView mean, TensorView rstd, TensorView in, TensorView weight,
-                       TensorView bias, float epsilon, Stream&) {
-    Sizes const sizes = sizes_of(in, weight);
-    float* const kept_mean = optional(mean);
-    float* const kept_rstd = optional(rstd);
-    float* const o = out.as<float>();
-    float const* const x = in.as<float>();
-    float const* const w = weight.as<float>();
-    float const* const b = bias.as<float>();
-    over_rows(sizes, [&](std::int64_t row, std::int64_t offset) {
-        float row_mean = 0;
-        float row_rstd = 0;
-        kernel_table().row_layernorm(o + offset, &row_mean, &row_rstd, x + offset, w, b, epsilon, sizes.hidden);
-        if (kept_mean != nullptr) kept_mean[row] = row_mean;
-        if (kept_rstd != nullptr) kept_rstd[row] = row_rstd;
+void rmsnorm_backward(TensorView d_in, TensorView d_in_compute, Accumulate accumulate, TensorView d_weight,
+                      TensorView d_out, TensorView in, TensorView rstd, TensorView weight, Stream&) {
+    with_element(d_in_compute, [&]<class E>() {
+        auto const norm = backward_of<E>({d_in, d_in_compute, d_weight, {}, d_out, in, {}, rstd, weight}, accumulate);
+        ElementKernels<E> const& kernels = kernel_table().of<E>();
+        over_blocks(
+            in, weight, [&](Span rows) { kernels.rmsnorm_backward(norm, rows); },
+            [&](Span rows, Span columns) { kernels.rmsnorm_weight_gradient(norm, rows, columns); });
     });
 }
 
-void layernorm_backward(TensorView d_in, TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
-                        TensorView mean, TensorView rstd, TensorView weight, Stream&) {
-    Sizes const sizes = sizes_of(in, weight);
-    if (sizes.rows == 0) return;
-    float* const dx = d_in.as<float>();
-    float const* const d = d_out.as<float>();
-    float const* const x = in.as<float>();
-    float const* const w = weight.as<float>();
-    float const* const m = mean.as<float>();
-    float const* const r = rstd.as<float>();
-    weight_gradient(sizes, d_weight.as<float>(), d_bias.as<float>(), d, x, m, r);
-    over_rows(sizes, [&](std::int64_t row, std::int64_t offset) {
-        kernel_table().row_layernorm_backward(dx + offset, d + offset, x + offset, w, m[row], r[row], sizes.hidden);
+void layernorm_backward(TensorView d_in, TensorView d_in_compute, Accumulate accumulate, TensorView d_weight,
+                        TensorView d_bias, TensorView d_out, TensorView in, TensorView mean, TensorView rstd,
+                        TensorView weight, Stream&) {
+    check_same(d_bias, weight);
+    check_same(mean, rstd);
+    with_element(d_in_compute, [&]<class E>() {
+        auto const norm =
+            backward_of<E>({d_in, d_in_compute, d_weight, d_bias, d_out, in, mean, rstd, weight}, accumulate);
+        ElementKernels<E> const& kernels = kernel_table().of<E>();
+        over_blocks(
+            in, weight, [&](Span rows) { kernels.layernorm_backward(norm, rows); },
+            [&](Span rows, Span columns) { kernels.layernorm_weight_gradient(norm, rows, columns); });
     });
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cpu/elements.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
@@ -61,15 +62,15 @@ void turn(TensorView x, TensorView positions, RotaryOptions const& options, floa
     SELVAGE_CHECK(*least >= 0, "position {}", *least);
     AngleTable& angles = angle_table(options);
     angles.require(*largest + 1);
-    float* const data = x.as<float>();
-    parallel_for(rows, 1, 2 * x.elements(), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = begin; row < end; ++row) {
-            float const* const cosine = angles.row(p[row]);
-            for (std::int64_t head = 0; head < heads; ++head) {
-                float* const first = data + (row * heads + head) * head_size;
-                kernel_table().rotate(first, first + half, cosine, cosine + half, sign, half);
+    with_element(x, [&]<class E>() {
+        E* const data = x.as<E>();
+        parallel_for(rows, 1, 2 * x.elements(), [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; ++row) {
+                float const* const cosine = angles.row(p[row]);
+                kernel_table().of<E>().rotate(data + row * heads * head_size, cosine, cosine + half, sign, heads,
+                                              head_size, half);
             }
-        }
+        });
     });
 }
 

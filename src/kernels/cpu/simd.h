@@ -415,6 +415,12 @@ SELVAGE_INLINE F16 pair_words(F16 even, F16 odd) {
     __m512i const high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded_bf16(odd)), 16);
     return {_mm512_castsi512_ps(_mm512_or_si512(low, high))};
 }
+SELVAGE_INLINE F16 pair_words(BFloat16 const* even, BFloat16 const* odd, std::int64_t count) {
+    __mmask16 const mask = first_lanes(count);
+    __m512i const low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even));
+    __m512i const high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, odd)), 16);
+    return {_mm512_castsi512_ps(_mm512_or_si512(low, high))};
+}
 SELVAGE_INLINE F16 row_words(F16 first, F16 second) {
     __m512i const low = _mm512_castsi256_si512(rounded_bf16(first));
     return {_mm512_castsi512_ps(_mm512_inserti64x4(low, rounded_bf16(second), 1))};
@@ -442,6 +448,14 @@ SELVAGE_INLINE F16 pair_words(F16 even, F16 odd) {
     return load(words);
 }
 #endif
+#if !defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE F16 pair_words(BFloat16 const* even, BFloat16 const* odd, std::int64_t count) {
+    return pair_words(load(even, count), load(odd, count));
+}
+#endif
+SELVAGE_INLINE F16 pair_words(float const* even, float const* odd, std::int64_t count) {
+    return pair_words(load(even, count), load(odd, count));
+}
 // Words to memory as pairs.
 SELVAGE_INLINE void store_words(BFloat16* p, F16 words) {
     float values[lanes];

@@ -55,14 +55,4 @@ void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream&) {
     });
 }
 
-void cross_entropy_backward(TensorView logits, TensorView log_sum_exp, TensorView targets, TensorView weight, Stream&) {
-    check_targets(targets, logits);
-    float const* const total = log_sum_exp.as<float>();
-    std::int32_t const* const target = targets.as<std::int32_t>();
-    float const* const w = weight.as<float>();
-    over_rows(logits, [&](std::int64_t row, float* x) {
-        kernel_table().row_softmax_gradient(x, total[row], target[row], w[row], logits.dim(1));
-    });
-}
-
 }  // namespace selvage::kernels

@@ -3,6 +3,9 @@
 // The loops that are compiled once per instruction set (isa/*.cpp): raw pointers, one thread, no allocation. Every
 // table gives the same bits. "row" functions work on rows of contiguous floats.
 #include <cstdint>
+#include <type_traits>
+
+#include "tensor/dtype.h"
 
 #include "tensor/dtype.h"
 
@@ -107,6 +110,67 @@ struct WeightsOfRow {
     float* lane_maxima = nullptr;
 };
 
+// A norm over rows of `hidden`.
+template <class E>
+struct NormForward {
+    E* out = nullptr;
+    float* mean = nullptr;  // null: not kept
+    float* rstd = nullptr;  // null: not kept
+    float* sum = nullptr;   // where there is a branch: in + branch, which is what is normed
+    float const* in = nullptr;
+    float const* branch = nullptr;
+    float const* weight = nullptr;
+    float const* bias = nullptr;  // layer norm only
+    float epsilon = 0;
+    std::int64_t hidden = 0;
+};
+template <class E>
+struct NormBackward {
+    float* d_in = nullptr;
+    E* d_in_compute = nullptr;  // d_in rounded to E; or null
+    bool add = false;           // to d_in
+    float* d_weight = nullptr;
+    float* d_bias = nullptr;
+    float const* d_out = nullptr;
+    float const* in = nullptr;
+    float const* mean = nullptr;  // layer norm only, as d_bias
+    float const* rstd = nullptr;
+    float const* weight = nullptr;
+    std::int64_t hidden = 0;
+};
+
+// Begin and end.
+struct Span {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+};
+
+// The loops over activations of type E, float or BFloat16: what is read is widened, what is written is rounded.
+template <class E>
+struct ElementKernels {
+    void (*rmsnorm)(NormForward<E> const&, Span rows);
+    void (*layernorm)(NormForward<E> const&, Span rows);
+    // d_in alone
+    void (*rmsnorm_backward)(NormBackward<E> const&, Span rows);
+    void (*layernorm_backward)(NormBackward<E> const&, Span rows);
+    // d_weight and, where there is one, d_bias; row after row
+    void (*rmsnorm_weight_gradient)(NormBackward<E> const&, Span rows, Span columns);
+    void (*layernorm_weight_gradient)(NormBackward<E> const&, Span rows, Span columns);
+
+    void (*gated_forward)(E* out, E const* gate, E const* up, bool gelu, std::int64_t n);
+    void (*gated_backward)(E* d_gate, E* d_up, E const* d_out, E const* gate, E const* up, bool gelu, std::int64_t n);
+    void (*gelu_forward)(E* out, E const* in, std::int64_t n);
+    void (*gelu_backward)(E* d_in, E const* d_out, E const* in, std::int64_t n);
+    // For each head: x1, x2 = x1 c - x2 s, x2 c + x1 s, where x1 are the first `half` values and x2 the next.
+    void (*rotate)(E* x, float const* cosine, float const* sine, float sign, std::int64_t heads, std::int64_t head_size,
+                   std::int64_t half);
+    // sums[j] += rows[i * stride + j] for j < n, row after row
+    void (*add_rows)(float* sums, E const* rows, std::int64_t count, std::int64_t stride, std::int64_t n);
+    // d_logits = (exp(logits - log_sum_exp) - onehot(target)) * weight
+    void (*row_cross_entropy_backward)(E* d_logits, float const* logits, float log_sum_exp, std::int64_t target,
+                                       float weight, std::int64_t n);
+};
+
 struct KernelTable {
     char const* name = nullptr;
     // Products
@@ -141,7 +205,6 @@ struct KernelTable {
     // Softmax
     float (*row_log_sum_exp)(float const* logits, std::int64_t n);
     float (*row_max)(float const* x, std::int64_t n);
-    void (*row_softmax_gradient)(float* logits, float log_sum_exp, std::int64_t target, float weight, std::int64_t n);
     // The same, and the largest of the first `ids` logits.
     float (*row_log_sum_exp_max)(float const* logits, std::int64_t n, std::int64_t ids, float* max);
     // The first of the largest.
@@ -152,30 +215,25 @@ struct KernelTable {
     std::int64_t (*sum_at_least)(float const* weights, float bound, std::int64_t n, std::int64_t* count);
     // The ids, ascending, of the weights in [low, high); returns their number.
     std::int64_t (*select_between)(std::int32_t* ids, float const* weights, float low, float high, std::int64_t n);
-    // Norms
-    float (*row_rmsnorm)(float* out, float const* in, float const* weight, float epsilon, std::int64_t n);
-    void (*row_rmsnorm_backward)(float* d_in, float const* d_out, float const* in, float const* weight, float rstd,
-                                 std::int64_t n);
-    void (*row_layernorm)(float* out, float* mean, float* rstd, float const* in, float const* weight, float const* bias,
-                          float epsilon, std::int64_t n);
-    void (*row_layernorm_backward)(float* d_in, float const* d_out, float const* in, float const* weight, float mean,
-                                   float rstd, std::int64_t n);
-    // to[j] += d_out[j] * ((in[j] - mean) * rstd)
-    void (*row_weight_gradient)(float* to, float const* d_out, float const* in, float mean, float rstd, std::int64_t n);
     // Element by element
-    void (*gated_forward)(float* out, float const* gate, float const* up, bool gelu, std::int64_t n);
-    void (*gated_backward)(float* d_gate, float* d_up, float const* d_out, float const* gate, float const* up,
-                           bool gelu, std::int64_t n);
-    void (*gelu_forward)(float* out, float const* in, std::int64_t n);
-    void (*gelu_backward)(float* d_in, float const* d_out, float const* in, std::int64_t n);
     void (*add)(float* to, float const* from, std::int64_t n);
-    // x1, x2 = x1 c - x2 s, x2 c + x1 s for n pairs
-    void (*rotate)(float* x1, float* x2, float const* cosine, float const* sine, float sign, std::int64_t n);
+    void (*narrow)(BFloat16* out, float const* in, std::int64_t n);
+    void (*widen)(float* out, BFloat16 const* in, std::int64_t n);
     void (*adamw)(float* values, float* first, float* second, float const* gradient, AdamWConstants const& c,
                   std::int64_t n);
     double (*sum_of_squares)(float const* x, std::int64_t n);
     void (*row_exp)(float* out, float const* in, std::int64_t n);
     void (*row_log)(float* out, float const* in, std::int64_t n);
+
+    ElementKernels<float> f32;
+    ElementKernels<BFloat16> bf16;
+    template <class E>
+    ElementKernels<E> const& of() const {
+        if constexpr (std::is_same_v<E, float>)
+            return f32;
+        else
+            return bf16;
+    }
 };
 
 // Floats of workspace that attention_backward needs: seven blocks of 64 rows and two of scores.

@@ -1,64 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/isa/elements.h"
 #include "kernels/cpu/isa/fill.h"
-#include "kernels/cpu/simd.h"
 
 namespace selvage::kernels::SELVAGE_ISA {
 namespace {
 
-constexpr float root_two_over_pi_twice = 1.5957691216057308F;  // 2 sqrt(2 / pi)
-constexpr float gelu_cubic = 0.044715F;
-
-SELVAGE_INLINE F16 sigmoid(F16 x) { return set(1.0F) / (set(1.0F) + exp(set(0.0F) - x)); }
-
-// The tanh form in terms of the sigmoid: (1 + tanh(u)) / 2 = sigmoid(2 u).
-SELVAGE_INLINE F16 gelu_argument(F16 x) {
-    return x * set(root_two_over_pi_twice) * fma(x * x, set(gelu_cubic), set(1.0F));
-}
-SELVAGE_INLINE F16 gate_value(F16 x, bool gelu) { return x * sigmoid(gelu ? gelu_argument(x) : x); }
-SELVAGE_INLINE F16 gate_slope(F16 x, bool gelu) {
-    F16 const s = sigmoid(gelu ? gelu_argument(x) : x);
-    F16 const inner = gelu ? set(root_two_over_pi_twice) * fma(x * x, set(3 * gelu_cubic), set(1.0F)) : set(1.0F);
-    return fma(x * inner, s * (set(1.0F) - s), s);
-}
-
-void gated_forward(float* out, float const* gate, float const* up, bool gelu, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; i += lanes)
-        store(out + i, gate_value(load(gate + i, n - i), gelu) * load(up + i, n - i), n - i);
-}
-
-void gated_backward(float* d_gate, float* d_up, float const* d_out, float const* gate, float const* up, bool gelu,
-                    std::int64_t n) {
-    for (std::int64_t i = 0; i < n; i += lanes) {
-        F16 const g = load(gate + i, n - i);
-        F16 const u = load(up + i, n - i);
-        F16 const d = load(d_out + i, n - i);
-        store(d_up + i, d * gate_value(g, gelu), n - i);
-        store(d_gate + i, d * u * gate_slope(g, gelu), n - i);
-    }
-}
-
-void gelu_forward(float* out, float const* in, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; i += lanes) store(out + i, gate_value(load(in + i, n - i), true), n - i);
-}
-
-void gelu_backward(float* d_in, float const* d_out, float const* in, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; i += lanes)
-        store(d_in + i, load(d_out + i, n - i) * gate_slope(load(in + i, n - i), true), n - i);
-}
-
 void add(float* to, float const* from, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; i += lanes) store(to + i, load(to + i, n - i) + load(from + i, n - i), n - i);
+    over_vectors(
+        n, [&](std::int64_t i, auto count) { store(to + i, load(to + i, count) + load(from + i, count), count); });
 }
 
-void rotate(float* x1, float* x2, float const* cosine, float const* sine, float sign, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; i += lanes) {
-        F16 const a = load(x1 + i, n - i);
-        F16 const b = load(x2 + i, n - i);
-        F16 const c = load(cosine + i, n - i);
-        F16 const s = load(sine + i, n - i) * set(sign);
-        store(x1 + i, fma(a, c, set(0.0F) - b * s), n - i);
-        store(x2 + i, fma(b, c, a * s), n - i);
-    }
+template <class To, class From>
+void convert(To* out, From const* in, std::int64_t n) {
+    over_vectors(n, [&](std::int64_t i, auto count) { store(out + i, load(in + i, count), count); });
+}
+
+template <class E>
+void rotate(E* x, float const* cosine, float const* sine, float sign, std::int64_t heads, std::int64_t head_size,
+            std::int64_t half) {
+    over_vectors(half, [&](std::int64_t i, auto count) {
+        F16 const c = load(cosine + i, count);
+        F16 const s = load(sine + i, count) * set(sign);
+        for (std::int64_t head = 0; head < heads; ++head) {
+            E* const first = x + head * head_size + i;
+            F16 const a = load(first, count);
+            F16 const b = load(first + half, count);
+            store(first, fma(a, c, set(0.0F) - b * s), count);
+            store(first + half, fma(b, c, a * s), count);
+        }
+    });
+}
+
+template <class E>
+void add_rows(float* sums, E const* rows, std::int64_t count, std::int64_t stride, std::int64_t n) {
+    over_vectors(n, [&](std::int64_t i, auto width) {
+        F16 sum = load(sums + i, width);
+        for (std::int64_t row = 0; row < count; ++row) sum = sum + load(rows + row * stride + i, width);
+        store(sums + i, sum, width);
+    });
 }
 
 void adamw(float* values, float* first_moment, float* second_moment, float const* gradient, AdamWConstants const& c,
@@ -97,12 +76,13 @@ double sum_of_squares(float const* x, std::int64_t n) {
 }  // namespace
 
 void fill_elementwise(KernelTable& table) {
-    table.gated_forward = gated_forward;
-    table.gated_backward = gated_backward;
-    table.gelu_forward = gelu_forward;
-    table.gelu_backward = gelu_backward;
     table.add = add;
-    table.rotate = rotate;
+    table.narrow = convert<BFloat16, float>;
+    table.widen = convert<float, BFloat16>;
+    table.f32.rotate = rotate<float>;
+    table.bf16.rotate = rotate<BFloat16>;
+    table.f32.add_rows = add_rows<float>;
+    table.bf16.add_rows = add_rows<BFloat16>;
     table.adamw = adamw;
     table.sum_of_squares = sum_of_squares;
 }

@@ -10,7 +10,9 @@ void fill_attention(KernelTable& table);
 void fill_attention_backward(KernelTable& table);
 void fill_softmax(KernelTable& table);
 void fill_sampling(KernelTable& table);
+void fill_cross_entropy(KernelTable& table);
 void fill_norm(KernelTable& table);
+void fill_activation(KernelTable& table);
 void fill_elementwise(KernelTable& table);
 
 }  // namespace selvage::kernels::SELVAGE_ISA

@@ -154,11 +154,10 @@ void bf16_pack_rows(BFloat16* to, BFloat16 const* from, std::int64_t stride, std
 template <class E>
 SELVAGE_INLINE void words_of_rows(F16 (&words)[lanes], E const* from, std::int64_t stride, std::int64_t columns,
                                   std::int64_t k) {
+    alignas(64) static constexpr E zeros[lanes] = {};
     for (std::int64_t pair = 0; pair < lanes; ++pair) {
         E const* const even = from + 2 * pair * stride;
-        F16 const zero = set(0.0F);
-        words[pair] = pair_words(2 * pair < k ? load(even, columns) : zero,
-                                 2 * pair + 1 < k ? load(even + stride, columns) : zero);
+        words[pair] = pair_words(2 * pair < k ? even : zeros, 2 * pair + 1 < k ? even + stride : zeros, columns);
     }
 }
 

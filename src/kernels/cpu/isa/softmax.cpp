@@ -53,17 +53,6 @@ std::int64_t row_argmax(float const* x, std::int64_t n) {
     return 0;
 }
 
-void row_softmax_gradient(float* logits, float log_sum_exp, std::int64_t target, float weight, std::int64_t n) {
-    if (weight == 0.0F) {
-        for (std::int64_t i = 0; i < n; i += lanes) store(logits + i, set(0.0F), n - i);
-        return;
-    }
-    float const target_logit = logits[target];
-    for (std::int64_t i = 0; i < n; i += lanes)
-        store(logits + i, exp(load(logits + i, n - i) - set(log_sum_exp)) * set(weight), n - i);
-    logits[target] = (exp_scalar(target_logit - log_sum_exp) - 1.0F) * weight;
-}
-
 void row_exp(float* out, float const* in, std::int64_t n) {
     for (std::int64_t i = 0; i < n; i += lanes) store(out + i, exp(load(in + i, n - i)), n - i);
 }
@@ -79,7 +68,6 @@ void fill_softmax(KernelTable& table) {
     table.row_log_sum_exp_max = row_log_sum_exp_max;
     table.row_max = row_max;
     table.row_argmax = row_argmax;
-    table.row_softmax_gradient = row_softmax_gradient;
     table.row_exp = row_exp;
     table.row_log = row_log;
 }

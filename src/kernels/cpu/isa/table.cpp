@@ -15,7 +15,9 @@ void fill_table(KernelTable& table) {
     fill_attention_backward(table);
     fill_softmax(table);
     fill_sampling(table);
+    fill_cross_entropy(table);
     fill_norm(table);
+    fill_activation(table);
     fill_elementwise(table);
 }
 

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loops over activations give the same bits by every instruction set.
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/table.h"
+#include "kernels/elements.h"
+
+namespace selvage::kernels {
+namespace {
+
+using test::Elements;
+using test::Floats;
+using test::floats_of;
+using test::random_elements;
+using test::random_floats;
+using test::same_bits;
+
+constexpr char const* others[] = {"avx2", "avx512", "avx512_bf16", "amx"};
+constexpr std::int64_t sizes[] = {1, 16, 30, 2100};
+
+void append(Floats& to, Floats const& from) { to.insert(to.end(), from.begin(), from.end()); }
+
+template <class E>
+Floats norms(KernelTable const& t) {
+    Floats all;
+    std::int64_t const rows = 5;
+    for (std::int64_t const n : sizes)
+        for (bool const with_branch : {false, true})
+            for (bool const centred : {false, true}) {
+                Floats const in = random_floats(rows * n, 1, 3), branch = random_floats(rows * n, 2),
+                             weight = random_floats(n, 3), bias = random_floats(n, 4),
+                             d_out = random_floats(rows * n, 5);
+                Floats mean(rows), rstd(rows), sum(in.size()), d_in = in, d_weight = weight, d_bias = bias;
+                Elements<E> out(in.size()), d_in_compute(in.size());
+                NormForward<E> const forward{.out = out.data(),
+                                             .mean = centred ? mean.data() : nullptr,
+                                             .rstd = rstd.data(),
+                                             .sum = with_branch ? sum.data() : nullptr,
+                                             .in = in.data(),
+                                             .branch = with_branch ? branch.data() : nullptr,
+                                             .weight = weight.data(),
+                                             .bias = bias.data(),
+                                             .epsilon = 1e-6F,
+                                             .hidden = n};
+                NormBackward<E> const backward{.d_in = d_in.data(),
+                                               .d_in_compute = d_in_compute.data(),
+                                               .add = with_branch,
+                                               .d_weight = d_weight.data(),
+                                               .d_bias = d_bias.data(),
+                                               .d_out = d_out.data(),
+                                               .in = in.data(),
+                                               .mean = mean.data(),
+                                               .rstd = rstd.data(),
+                                               .weight = weight.data(),
+                                               .hidden = n};
+                ElementKernels<E> const& of = t.of<E>();
+                (centred ? of.layernorm : of.rmsnorm)(forward, {0, rows});
+                (centred ? of.layernorm_backward : of.rmsnorm_backward)(backward, {0, rows});
+                (centred ? of.layernorm_weight_gradient : of.rmsnorm_weight_gradient)(backward, {0, rows}, {0, n});
+                for (Floats const* part : {&mean, &rstd, &sum, &d_in, &d_weight, &d_bias}) append(all, *part);
+                append(all, floats_of(out));
+                append(all, floats_of(d_in_compute));
+            }
+    return all;
+}
+
+template <class E>
+Floats activations(KernelTable const& t) {
+    Floats all;
+    ElementKernels<E> const& of = t.of<E>();
+    for (std::int64_t const n : sizes) {
+        Elements<E> const a = random_elements<E>(n, 1, 10), b = random_elements<E>(n, 2), c = random_elements<E>(n, 3);
+        Elements<E> out(a.size()), other(a.size());
+        auto const keep = [&] {
+            append(all, floats_of(out));
+            append(all, floats_of(other));
+        };
+        for (bool const gelu : {false, true}) {
+            of.gated_forward(out.data(), a.data(), b.data(), gelu, n);
+            keep();
+            of.gated_backward(out.data(), other.data(), c.data(), a.data(), b.data(), gelu, n);
+            keep();
+        }
+        of.gelu_forward(out.data(), a.data(), n);
+        of.gelu_backward(other.data(), b.data(), a.data(), n);
+        keep();
+        Floats const angles = random_floats(2 * n, 4), logits = random_floats(n, 5, 10);
+        Elements<E> heads = random_elements<E>(3 * (2 * n + 1), 6);
+        of.rotate(heads.data(), angles.data(), angles.data() + n, -1.0F, 3, 2 * n + 1, n);
+        append(all, floats_of(heads));
+        Floats sums = random_floats(n, 7);
+        of.add_rows(sums.data(), heads.data(), 5, n + 1, n);
+        append(all, sums);
+        of.row_cross_entropy_backward(out.data(), logits.data(), 9.0F, n / 2, 0.3F, n);
+        keep();
+    }
+    return all;
+}
+
+TEST(InstructionSets, GiveTheSameBitsOfElements) {
+    KernelTable const& portable = *kernel_table("portable");
+    int compared = 0;
+    for (char const* const name : others) {
+        KernelTable const* const table = kernel_table(name);
+        if (table == nullptr) continue;
+        ++compared;
+        EXPECT_TRUE(same_bits(norms<float>(portable), norms<float>(*table))) << name;
+        EXPECT_TRUE(same_bits(norms<BFloat16>(portable), norms<BFloat16>(*table))) << name;
+        EXPECT_TRUE(same_bits(activations<float>(portable), activations<float>(*table))) << name;
+        EXPECT_TRUE(same_bits(activations<BFloat16>(portable), activations<BFloat16>(*table))) << name;
+    }
+    if (compared == 0) GTEST_SKIP() << "this processor has only the portable table";
+}
+
+// Ties, carries into the exponent, the smallest and the largest numbers, and both infinities.
+Floats values_to_round() {
+    Floats x = random_floats(5000, 8, 1e3);
+    for (std::uint32_t high = 0; high < 0x7f80U; high += 37)
+        for (std::uint32_t const low : {0U, 1U, 0x7fffU, 0x8000U, 0x8001U, 0xffffU})
+            for (std::uint32_t const sign : {0U, 0x80000000U})
+                x.push_back(std::bit_cast<float>(sign | high << 16 | low));
+    float const infinity = std::numeric_limits<float>::infinity();
+    append(x, {infinity, -infinity, std::bit_cast<float>(0x00008000U), std::bit_cast<float>(0x00018000U)});
+    return x;
+}
+
+TEST(InstructionSets, RoundToTheNearestEvenBFloat16) {
+    Floats const x = values_to_round();
+    auto const n = static_cast<std::int64_t>(x.size());
+    for (char const* const name : {"portable", others[0], others[1], others[2], others[3]}) {
+        KernelTable const* const table = kernel_table(name);
+        if (table == nullptr) continue;
+        Elements<BFloat16> narrow(x.size());
+        table->narrow(narrow.data(), x.data(), n);
+        for (std::size_t i = 0; i < x.size(); ++i) {
+            if (std::isinf(x[i]))
+                ASSERT_EQ(test::widened(narrow[i]), x[i]);
+            else
+                ASSERT_EQ(narrow[i].bits, test::nearest<BFloat16>(x[i]).bits) << name << " " << x[i];
+        }
+        Floats wide(x.size());
+        table->widen(wide.data(), narrow.data(), n);
+        EXPECT_TRUE(same_bits(wide, floats_of(narrow))) << name;
+        float const nan = std::bit_cast<float>(0x7f800001U);
+        table->narrow(narrow.data(), &nan, 1);
+        EXPECT_TRUE(std::isnan(test::widened(narrow[0]))) << name;
+    }
+}
+
+}  // namespace
+}  // namespace selvage::kernels
