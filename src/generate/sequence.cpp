@@ -29,6 +29,7 @@ Sequence::Sequence(DraftRequest request, std::int64_t order, std::int64_t contex
     }
     auto const tokens = static_cast<std::size_t>(most_tokens());
     inputs_.reserve(inputs_.size() + tokens);
+    pages.reserve(static_cast<std::size_t>(most_positions() / kernels::kv_page_tokens + 1));
     draft_.tokens.reserve(tokens);
     draft_.logprob.reserve(tokens);
     draft_.sampled_logprob.reserve(tokens);
