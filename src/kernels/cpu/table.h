@@ -98,6 +98,20 @@ struct AdamWConstants {
         weight_decay, learning_rate;
 };
 
+// Sampling weights of one row: floor(exp((logit - max) / temperature) 2^40), whole numbers that floats hold exactly.
+struct WeightsOfRow {
+    float const* logits = nullptr;
+    std::int64_t n = 0;
+    float max = 0;
+    float temperature = 1;
+    // The sum of each block of 1024 (null: not wanted).
+    std::int64_t* block_totals = nullptr;
+    // n rounded up to whole vectors of 16, zeros behind n (null: not kept).
+    float* weights = nullptr;
+    // 16 for each block: the largest of the block's weights at places of equal remainder by 16 (null: not wanted).
+    float* lane_maxima = nullptr;
+};
+
 // A norm over rows of `hidden`.
 template <class E>
 struct NormForward {
@@ -204,7 +218,16 @@ struct KernelTable {
     // Softmax
     float (*row_log_sum_exp)(float const* logits, std::int64_t n);
     float (*row_max)(float const* x, std::int64_t n);
-    void (*row_fixed_point)(std::int64_t* out, float const* logits, float max, float temperature, std::int64_t n);
+    // The same, and the largest of the first `ids` logits.
+    float (*row_log_sum_exp_max)(float const* logits, std::int64_t n, std::int64_t ids, float* max);
+    // The first of the largest.
+    std::int64_t (*row_argmax)(float const* x, std::int64_t n);
+    // Sampling
+    void (*row_weights)(WeightsOfRow const&);
+    // Sum (and number) of the weights that are not below `bound`; `weights` as row_weights leaves them.
+    std::int64_t (*sum_at_least)(float const* weights, float bound, std::int64_t n, std::int64_t* count);
+    // The ids, ascending, of the weights in [low, high); returns their number.
+    std::int64_t (*select_between)(std::int32_t* ids, float const* weights, float low, float high, std::int64_t n);
     // Element by element
     void (*add)(float* to, float const* from, std::int64_t n);
     void (*fill)(float* out, float value, std::int64_t n);
