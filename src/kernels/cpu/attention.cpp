@@ -184,6 +184,14 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
 
 namespace {
 
+// `count` floats of a memory that grows, at the beginning of a cache line.
+float* aligned(std::vector<float>& memory, std::int64_t count) {
+    constexpr std::size_t line = 16;
+    if (memory.size() < static_cast<std::size_t>(count) + line) memory.resize(static_cast<std::size_t>(count) + line);
+    auto const past = reinterpret_cast<std::uintptr_t>(memory.data()) / sizeof(float) % line;
+    return memory.data() + (line - past) % line;
+}
+
 template <class T>
 void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
               TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
@@ -215,16 +223,14 @@ void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, Tens
                                   .group = group,
                                   .head_size = size,
                                   .scale = scale};
-        thread_local std::vector<float> workspace;
+        thread_local std::vector<float> memory;
         if constexpr (std::is_same_v<T, float>) {
-            workspace.resize(static_cast<std::size_t>(attention_backward_workspace(size)));
-            unit.workspace = workspace.data();
+            unit.workspace = aligned(memory, attention_backward_workspace(size));
             kernel_table().attention_backward(unit);
         } else {
             AttentionPacked const packed(size, segment.rows, group);
-            workspace.resize(static_cast<std::size_t>(packed.floats() + packed.workspace_floats()));
-            unit.packed = workspace.data();
-            unit.workspace = workspace.data() + packed.floats();
+            unit.packed = aligned(memory, packed.floats() + packed.workspace_floats());
+            unit.workspace = unit.packed + packed.floats();
             kernel_table().attention_backward_bf16(unit);
         }
     }
