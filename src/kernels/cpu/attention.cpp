@@ -13,18 +13,18 @@ namespace {
 
 std::int64_t page_elements(KvPages const& pages) { return 2 * pages.kv_heads * pages.head_size * kv_page_tokens; }
 
-void check_segments(std::span<AttentionSegment const> segments, std::int64_t rows, KvPages const* pages) {
+void check_segments(std::span<AttentionSegment const> segments, std::int64_t rows, KvPages const& pages) {
     for (AttentionSegment const& segment : segments) {
         SELVAGE_CHECK(segment.first_row >= 0 && segment.rows >= 0 && segment.first_row + segment.rows <= rows,
                       "segment of rows {} + {} in a batch of {}", segment.first_row, segment.rows, rows);
         SELVAGE_CHECK(segment.first_position >= 0, "position {}", segment.first_position);
-        if (pages == nullptr || segment.rows == 0) continue;
+        if (segment.rows == 0) continue;
         std::int64_t const needed = (segment.first_position + segment.rows + kv_page_tokens - 1) / kv_page_tokens;
         SELVAGE_CHECK(static_cast<std::int64_t>(segment.page_table.size()) >= needed, "{} pages for {} positions",
                       segment.page_table.size(), segment.first_position + segment.rows);
         for (std::int64_t i = 0; i < needed; ++i) {
             std::int32_t const page = segment.page_table[static_cast<std::size_t>(i)];
-            SELVAGE_CHECK(page >= 0 && page < pages->pages.dim(0), "page {} of {}", page, pages->pages.dim(0));
+            SELVAGE_CHECK(page >= 0 && page < pages.pages.dim(0), "page {} of {}", page, pages.pages.dim(0));
         }
     }
 }
@@ -154,7 +154,7 @@ void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<Atten
     std::int64_t const rows = keys.elements() / (pages.kv_heads * pages.head_size);
     SELVAGE_CHECK(values.elements() == keys.elements(), "keys {} and values {}", keys.shape().text(),
                   values.shape().text());
-    check_segments(segments, rows, &pages);
+    check_segments(segments, rows, pages);
     auto const count = static_cast<std::int64_t>(segments.size()) * pages.kv_heads;
     parallel_for(count, 1, 2 * keys.elements(), [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
@@ -175,86 +175,11 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
     std::int64_t const heads = queries.elements() / rows / pages.head_size;
     SELVAGE_CHECK(heads % pages.kv_heads == 0 && out.elements() == queries.elements(), "{} heads over {}", heads,
                   pages.kv_heads);
-    check_segments(segments, rows, &pages);
+    check_segments(segments, rows, pages);
     if (pages.pages.dtype() == DType::bf16)
         forward<BFloat16>(out, log_sum_exp, queries, pages, segments, heads, scale);
     else
         forward<float>(out, log_sum_exp, queries, pages, segments, heads, scale);
-}
-
-namespace {
-
-// `count` floats of a memory that grows, at the beginning of a cache line.
-float* aligned(std::vector<float>& memory, std::int64_t count) {
-    constexpr std::size_t line = 16;
-    if (memory.size() < static_cast<std::size_t>(count) + line) memory.resize(static_cast<std::size_t>(count) + line);
-    auto const past = reinterpret_cast<std::uintptr_t>(memory.data()) / sizeof(float) % line;
-    return memory.data() + (line - past) % line;
-}
-
-template <class T>
-void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
-              TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-              std::span<AttentionSegment const> segments, float scale) {
-    std::int64_t const heads = queries.dim(1);
-    std::int64_t const kv_heads = keys.dim(1);
-    std::int64_t const size = queries.dim(2);
-    std::int64_t const group = heads / kv_heads;
-    auto const count = static_cast<std::int64_t>(segments.size()) * kv_heads;
-#pragma omp parallel for schedule(dynamic, 1) if (count > 1 && omp_get_max_threads() > 1)
-    for (std::int64_t i = 0; i < count; ++i) {
-        AttentionSegment const& segment = segments[static_cast<std::size_t>(i / kv_heads)];
-        std::int64_t const kv_head = i % kv_heads;
-        std::int64_t const row_head = segment.first_row * heads + kv_head * group;
-        std::int64_t const row_kv_head = segment.first_row * kv_heads + kv_head;
-        AttentionBackward<T> unit{.d_queries = d_queries.as<T>() + row_head * size,
-                                  .d_keys = d_keys.as<T>() + row_kv_head * size,
-                                  .d_values = d_values.as<T>() + row_kv_head * size,
-                                  .d_out = d_out.as<T>() + row_head * size,
-                                  .out = out.as<T>() + row_head * size,
-                                  .log_sum_exp = log_sum_exp.as<float>() + row_head,
-                                  .queries = queries.as<T>() + row_head * size,
-                                  .keys = keys.as<T>() + row_kv_head * size,
-                                  .values = values.as<T>() + row_kv_head * size,
-                                  .rows = segment.rows,
-                                  .query_stride = heads * size,
-                                  .key_stride = kv_heads * size,
-                                  .heads = heads,
-                                  .group = group,
-                                  .head_size = size,
-                                  .scale = scale};
-        thread_local std::vector<float> memory;
-        if constexpr (std::is_same_v<T, float>) {
-            unit.workspace = aligned(memory, attention_backward_workspace(size));
-            kernel_table().attention_backward(unit);
-        } else {
-            AttentionPacked const packed(size, segment.rows, group);
-            unit.packed = aligned(memory, packed.floats() + packed.workspace_floats());
-            unit.workspace = unit.packed + packed.floats();
-            kernel_table().attention_backward_bf16(unit);
-        }
-    }
-}
-
-}  // namespace
-
-void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
-                        TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-                        std::span<AttentionSegment const> segments, float scale, Stream&) {
-    if (segments.empty() || queries.empty()) return;
-    SELVAGE_CHECK(queries.rank() == 3 && keys.rank() == 3 && keys.dim(0) == queries.dim(0), "queries {} and keys {}",
-                  queries.shape().text(), keys.shape().text());
-    std::int64_t const heads = queries.dim(1);
-    std::int64_t const kv_heads = keys.dim(1);
-    std::int64_t const size = queries.dim(2);
-    SELVAGE_CHECK(heads % kv_heads == 0 && size % 2 == 0 && size <= 256 && keys.dim(2) == size,
-                  "queries {} and keys {}", queries.shape().text(), keys.shape().text());
-    check_segments(segments, queries.dim(0), nullptr);
-    if (queries.dtype() == DType::bf16)
-        backward<BFloat16>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments,
-                           scale);
-    else
-        backward<float>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments, scale);
 }
 
 }  // namespace selvage::kernels
