@@ -79,7 +79,7 @@ Floats attention(KernelTable const& t) {
         tile.page_table = table;
         tile.head_size = size;
         tile.scale = 0.2F;
-        t.attention_tile(tile);
+        t.attention.tile(tile);
         append(all, out);
         append(all, totals);
         std::int64_t const rows = 70;

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/cpu/workspace.h"
 
 namespace selvage::kernels {
 namespace {
@@ -42,6 +43,7 @@ struct Unit {
     std::int64_t kv_head;
     std::int64_t first;  // pair index: row * group + head
     std::int64_t count;
+    std::int64_t splits;  // of the keys that its last row sees
 };
 
 template <class T>
@@ -53,7 +55,7 @@ struct Forward {
     std::int64_t heads;
     float scale;
 
-    void run(Unit const& unit) const {
+    AttentionTile<T> tile_of(Unit const& unit) const {
         std::int64_t const size = pages.head_size;
         std::int64_t const group = heads / pages.kv_heads;
         AttentionTile<T> tile{};
@@ -74,10 +76,7 @@ struct Forward {
             tile.query[i] = queries + index * size;
             tile.position[i] = unit.segment->first_position + row;
         }
-        if constexpr (std::is_same_v<T, float>)
-            kernel_table().attention_tile(tile);
-        else
-            kernel_table().attention_tile_bf16(tile);
+        return tile;
     }
 };
 
@@ -92,8 +91,9 @@ std::vector<Unit>& units_of(std::span<AttentionSegment const> segments, std::int
                 std::int64_t const slot = (segment.first_position + row) % kv_page_tokens;
                 rows = std::min(segment.rows - row, kv_page_tokens - slot);
                 std::int64_t const end = (row + rows) * group;
+                std::int64_t const splits = (segment.first_position + row) / kv_split_tokens + 1;
                 for (std::int64_t first = row * group; first < end; first += most)
-                    units.push_back({&segment, kv_head, first, std::min(most, end - first)});
+                    units.push_back({&segment, kv_head, first, std::min(most, end - first), splits});
             }
     return units;
 }
@@ -130,6 +130,43 @@ void store_rows(KvPages const& pages, T const* keys, T const* values, AttentionS
 }
 
 template <class T>
+AttentionKernels<T> const& kernels_of(KernelTable const& table) {
+    if constexpr (std::is_same_v<T, float>)
+        return table.attention;
+    else
+        return table.attention_bf16;
+}
+
+// Few units with long contexts: threads take splits. False where no unit has more than one.
+template <class T>
+bool split_units(Forward<T> const& work, std::vector<Unit> const& units, AttentionKernels<T> const& kernels) {
+    struct Split {
+        std::size_t unit;
+        std::int64_t index;
+    };
+    static std::vector<Split> splits;
+    static std::vector<float> memory;
+    splits.clear();
+    for (std::size_t i = 0; i < units.size(); ++i)
+        for (std::int64_t index = 0; index < units[i].splits; ++index) splits.push_back({i, index});
+    if (splits.size() == units.size()) return false;
+    float* const states = aligned_floats(memory, static_cast<std::int64_t>(splits.size()) * attention_state_floats);
+#pragma omp parallel
+    {
+#pragma omp for schedule(dynamic, 1)
+        for (std::size_t i = 0; i < splits.size(); ++i)
+            kernels.split(work.tile_of(units[splits[i].unit]), splits[i].index,
+                          states + static_cast<std::int64_t>(i) * attention_state_floats);
+#pragma omp for schedule(dynamic, 1)
+        for (std::size_t i = 0; i < splits.size(); ++i)
+            if (splits[i].index == 0)
+                kernels.merge(work.tile_of(units[splits[i].unit]),
+                              states + static_cast<std::int64_t>(i) * attention_state_floats);
+    }
+    return true;
+}
+
+template <class T>
 void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
              std::span<AttentionSegment const> segments, std::int64_t heads, float scale) {
     Forward<T> const work{.out = out.as<T>(),
@@ -141,9 +178,12 @@ void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages
     std::int64_t const most = std::is_same_v<T, float> ? kernel_table().tile_rows : AttentionTile<T>::max_queries;
     std::vector<Unit> const& units = units_of(segments, pages.kv_heads, heads / pages.kv_heads, most);
     auto const count = static_cast<std::int64_t>(units.size());
-    // Later rows see more keys: small pieces, handed out as threads come free.
-#pragma omp parallel for schedule(dynamic, 4) if (count > 4 && omp_get_max_threads() > 1)
-    for (std::int64_t i = 0; i < count; ++i) work.run(units[static_cast<std::size_t>(i)]);
+    AttentionKernels<T> const& kernels = kernels_of<T>(kernel_table());
+    std::int64_t const threads = omp_get_max_threads();
+    if (threads > 1 && count < 4 * threads && split_units(work, units, kernels)) return;
+        // Later rows see more keys: small pieces, handed out as threads come free.
+#pragma omp parallel for schedule(dynamic, 4) if (count > 4 && threads > 1)
+    for (std::int64_t i = 0; i < count; ++i) kernels.tile(work.tile_of(units[static_cast<std::size_t>(i)]));
 }
 
 }  // namespace

@@ -10,17 +10,10 @@
 #include <vector>
 
 #include "kernels/attention.h"
+#include "kernels/cpu/workspace.h"
 
 namespace selvage::kernels {
 namespace {
-
-// `count` floats of a memory that grows, at the beginning of a cache line.
-float* aligned(std::vector<float>& memory, std::int64_t count) {
-    constexpr std::size_t line = 16;
-    if (memory.size() < static_cast<std::size_t>(count) + line) memory.resize(static_cast<std::size_t>(count) + line);
-    auto const past = reinterpret_cast<std::uintptr_t>(memory.data()) / sizeof(float) % line;
-    return memory.data() + (line - past) % line;
-}
 
 // One sequence and key-value head.
 template <class T>
@@ -60,7 +53,7 @@ struct Pass {
         for (std::int64_t i = 0; i < count; ++i) {
             thread_local std::vector<float> memory;
             Unit<T>& unit = units[static_cast<std::size_t>(i)];
-            unit.work.packed = aligned(memory, unit.size.floats() + unit.size.workspace_floats());
+            unit.work.packed = aligned_floats(memory, unit.size.floats() + unit.size.workspace_floats());
             unit.work.workspace = unit.work.packed + unit.size.floats();
             attention_backward_whole(kernels, unit.work);
         }
@@ -79,7 +72,7 @@ struct Pass {
             most = std::max(most, unit.size.blocks);
         }
         progress.assign(static_cast<std::size_t>(blocks), 0);
-        float* memory = aligned(packed, floats);
+        float* memory = aligned_floats(packed, floats);
         for (Unit<T>& unit : units) {
             unit.work.packed = memory;
             memory += unit.size.floats();
@@ -101,7 +94,7 @@ struct Pass {
         thread_local std::vector<float> memory;
         Unit<T> const& unit = units[task.unit];
         AttentionBackward<T> work = unit.work;
-        work.workspace = aligned(memory, unit.size.workspace_floats());
+        work.workspace = aligned_floats(memory, unit.size.workspace_floats());
         auto const at = static_cast<std::size_t>(unit.first_progress + task.key_index);
         std::int64_t const own_rows = unit.size.blocks - task.key_index;
         std::atomic_ref<std::int64_t> const own(progress[at]);

@@ -43,6 +43,17 @@ struct AttentionTile {
     float scale = 1;
 };
 
+// Running softmax of a tile after a split: as floats, at a cache line.
+constexpr std::int64_t attention_state_floats = 16 * (2 + 256);
+
+template <class T>
+struct AttentionKernels {
+    void (*tile)(AttentionTile<T> const&);
+    // The same in parts: the state after split `index`; outputs from the states of all splits.
+    void (*split)(AttentionTile<T> const&, std::int64_t index, float* state);
+    void (*merge)(AttentionTile<T> const&, float const* states);
+};
+
 // The backward pass of one sequence and one key-value head, in blocks of 64 rows and 64 keys. Strides are between rows.
 template <class T>
 struct AttentionBackward {
@@ -119,8 +130,8 @@ struct KernelTable {
     void (*pack_panel)(float* panel, float const* b, std::int64_t k_stride, std::int64_t n_stride, std::int64_t k,
                        std::int64_t columns);
     // Attention
-    void (*attention_tile)(AttentionTile<float> const&);
-    void (*attention_tile_bf16)(AttentionTile<BFloat16> const&);
+    AttentionKernels<float> attention;
+    AttentionKernels<BFloat16> attention_bf16;
     AttentionBackwardKernels<float> attention_backward;
     AttentionBackwardKernels<BFloat16> attention_backward_bf16;
     // Keys or values [count, size] of consecutive tokens of one head into the layout of a page, from `slot` on.

@@ -196,19 +196,16 @@ void write(Work const& w, State const& total) {
     }
 }
 
-// A page's products are under way while the weights of the one before are computed.
-void attention_tile(AttentionTile<BFloat16> const& t) {
-    TileRegisters const registers(t.queries);
-    Work w(t);
-    State total;
-    State other;
-    std::int64_t const pages = t.position[t.queries - 1] / page_tokens + 1;
-    page_scores(w, 0);
-    for (std::int64_t page = 0; page < pages; ++page) {
-        State& split = page < pages_per_split ? total : other;
-        if (page + 1 < pages) page_scores(w, page + 1);
-        if (page % pages_per_split == 0) reset(split);
-        std::int64_t const vectors = page + 1 < pages ? 4 : rounded_up(w.visible(page), lanes) / lanes;
+// The pages of split `index` into its state. A page's products are under way while the weights of the one before are
+// computed.
+void one_split(Work& w, std::int64_t index, std::int64_t pages, State& split) {
+    std::int64_t const begin = index * pages_per_split;
+    std::int64_t const end = smaller(pages, begin + pages_per_split);
+    reset(split);
+    page_scores(w, begin);
+    for (std::int64_t page = begin; page < end; ++page) {
+        if (page + 1 < end) page_scores(w, page + 1);
+        std::int64_t const vectors = rounded_up(w.visible(page), lanes) / lanes;
         if (page + 1 < pages)
             page_weights<4, false>(w, split, page);
         else if (vectors == 1)
@@ -219,17 +216,47 @@ void attention_tile(AttentionTile<BFloat16> const& t) {
             page_weights<3, true>(w, split, page);
         else
             page_weights<4, true>(w, split, page);
-        if (page % pages_per_split != 0) add_product(w, split, page - 1);
+        if (page > begin) add_product(w, split, page - 1);
         page_product(w, page);
-        if (page + 1 < pages && (page + 1) % pages_per_split != 0) continue;
-        add_product(w, split, page);
-        if (&split == &other) merge(total, split, t.queries, w.depth);
     }
+    add_product(w, split, end - 1);
+}
+
+std::int64_t pages_of(AttentionTile<BFloat16> const& t) { return t.position[t.queries - 1] / page_tokens + 1; }
+
+void attention_tile(AttentionTile<BFloat16> const& t) {
+    TileRegisters const registers(t.queries);
+    Work w(t);
+    State total;
+    std::int64_t const pages = pages_of(t);
+    one_split(w, 0, pages, total);
+    for (std::int64_t index = 1; index * pages_per_split < pages; ++index) {
+        State split;
+        one_split(w, index, pages, split);
+        merge(total, split, t.queries, w.depth);
+    }
+    write(w, total);
+}
+
+void attention_split(AttentionTile<BFloat16> const& t, std::int64_t index, float* state) {
+    static_assert(sizeof(State) == sizeof(float) * attention_state_floats);
+    TileRegisters const registers(t.queries);
+    Work w(t);
+    one_split(w, index, pages_of(t), *reinterpret_cast<State*>(state));
+}
+
+void attention_merge(AttentionTile<BFloat16> const& t, float const* states) {
+    Work const w(t);
+    State total = *reinterpret_cast<State const*>(states);
+    for (std::int64_t index = 1; index * pages_per_split < pages_of(t); ++index)
+        merge(total, *reinterpret_cast<State const*>(states + index * attention_state_floats), t.queries, w.depth);
     write(w, total);
 }
 
 }  // namespace
 
-void fill_attention_bf16(KernelTable& table) { table.attention_tile_bf16 = attention_tile; }
+void fill_attention_bf16(KernelTable& table) {
+    table.attention_bf16 = {.tile = attention_tile, .split = attention_split, .merge = attention_merge};
+}
 
 }  // namespace selvage::kernels::SELVAGE_ISA
