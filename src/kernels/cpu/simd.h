@@ -84,10 +84,11 @@ SELVAGE_INLINE F16 where_less(F16 x, F16 limit, F16 a, F16 b) {
 SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
     return {_mm512_scalef_ps(a.v, _mm512_sub_ps(rounded.v, _mm512_set1_ps(12582912.0F)))};
 }
-// The same, by adding to the exponent: a and the result are normal numbers.
-SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
+// The same where limit <= x, else 0, by adding to the exponent: a and the result are normal numbers.
+SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded, F16 x, F16 limit) {
     __m512i const n = _mm512_slli_epi32(_mm512_castps_si512(rounded.v), 23);
-    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v), n))};
+    __mmask16 const kept = _mm512_cmp_ps_mask(x.v, limit.v, _CMP_NLT_UQ);
+    return {_mm512_castsi512_ps(_mm512_maskz_add_epi32(kept, _mm512_castps_si512(a.v), n))};
 }
 using F8 = __m256;
 SELVAGE_INLINE F8 low_half(F16 a) { return _mm512_castps512_ps256(a.v); }
@@ -206,8 +207,9 @@ SELVAGE_INLINE __m256 shift_half(__m256 a, __m256 rounded) {
     __m256i const n = _mm256_slli_epi32(_mm256_castps_si256(rounded), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), n));
 }
-SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
-    return {shift_half(a.low, rounded.low), shift_half(a.high, rounded.high)};
+SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded, F16 x, F16 limit) {
+    F16 const shifted = {shift_half(a.low, rounded.low), shift_half(a.high, rounded.high)};
+    return where_less(x, limit, set(0.0F), shifted);
 }
 using F8 = __m256;
 SELVAGE_INLINE F8 low_half(F16 a) { return a.low; }
@@ -303,8 +305,9 @@ SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
     Bits const n1 = n >> 1;
     return {a.v * reinterpret_cast<Vector>((n1 + 127) << 23) * reinterpret_cast<Vector>((n - n1 + 127) << 23)};
 }
-SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
-    return {reinterpret_cast<Vector>(reinterpret_cast<Bits>(a.v) + (reinterpret_cast<Bits>(rounded.v) << 23))};
+SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded, F16 x, F16 limit) {
+    Bits const shifted = reinterpret_cast<Bits>(a.v) + (reinterpret_cast<Bits>(rounded.v) << 23);
+    return where_less(x, limit, set(0.0F), {reinterpret_cast<Vector>(shifted)});
 }
 SELVAGE_INLINE F16 load(BFloat16 const* p) {
     F16 r;
@@ -386,6 +389,51 @@ SELVAGE_INLINE float reduce_max(F16 a) {
     for (int step = 8; step > 0; step /= 2)
         for (int i = 0; i < step; ++i) a.v[i] = a.v[i] > a.v[i + step] ? a.v[i] : a.v[i + step];
     return a.v[0];
+}
+#endif
+
+// Lane i: reduce_add(x[i]), reduce_max(x[i]), with the same trees.
+#if defined(SELVAGE_SIMD_AVX512)
+template <class Operation>
+SELVAGE_INLINE F16 reduce_each(F16 const (&x)[lanes], Operation const& join) {
+    F16 quarter[4];
+    for (int i = 0; i < 4; ++i) {
+        // Eight sums of row i and of row i + 4, then of rows i + 8 and i + 12; four of each; two of each.
+        F16 eight[2];
+        for (int j = 0; j < 2; ++j) {
+            __m512 const a = x[i + 8 * j].v;
+            __m512 const b = x[i + 8 * j + 4].v;
+            eight[j] = join({_mm512_shuffle_f32x4(a, b, 0x44)}, {_mm512_shuffle_f32x4(a, b, 0xee)});
+        }
+        quarter[i] = join({_mm512_shuffle_f32x4(eight[0].v, eight[1].v, 0x88)},
+                          {_mm512_shuffle_f32x4(eight[0].v, eight[1].v, 0xdd)});
+    }
+    F16 two[2];
+    for (int i = 0; i < 2; ++i) {
+        __m512 const a = quarter[2 * i].v;
+        __m512 const b = quarter[2 * i + 1].v;
+        two[i] = join({_mm512_shuffle_ps(a, b, 0x44)}, {_mm512_shuffle_ps(a, b, 0xee)});
+    }
+    return join({_mm512_shuffle_ps(two[0].v, two[1].v, 0x88)}, {_mm512_shuffle_ps(two[0].v, two[1].v, 0xdd)});
+}
+SELVAGE_INLINE F16 reduce_add_each(F16 const (&x)[lanes]) {
+    return reduce_each(
+        x, [](F16 a, F16 b) __attribute__((always_inline)) { return a + b; });
+}
+SELVAGE_INLINE F16 reduce_max_each(F16 const (&x)[lanes]) {
+    return reduce_each(
+        x, [](F16 a, F16 b) __attribute__((always_inline)) { return max(a, b); });
+}
+#else
+[[maybe_unused]] F16 reduce_add_each(F16 const (&x)[lanes]) {
+    float sums[lanes];
+    for (int i = 0; i < lanes; ++i) sums[i] = reduce_add(x[i]);
+    return load(sums);
+}
+[[maybe_unused]] F16 reduce_max_each(F16 const (&x)[lanes]) {
+    float largest[lanes];
+    for (int i = 0; i < lanes; ++i) largest[i] = reduce_max(x[i]);
+    return load(largest);
 }
 #endif
 
@@ -594,15 +642,12 @@ struct alignas(64) TileShape {
 };
 // The tile registers of this thread, from construction to destruction.
 struct TileRegisters {
-    TileRegisters() {
-        static constexpr TileShape shape;
-        _tile_loadconfig(&shape);
-    }
+    TileRegisters() : TileRegisters(lanes) {}
     // Registers 0 to 4 have fewer rows: accumulators and the left factor of a product of few rows.
     explicit TileRegisters(std::int64_t rows) {
         TileShape shape;
         for (int i = 0; i < 5; ++i) shape.rows[i] = static_cast<std::uint8_t>(rows);
-        _tile_loadconfig(&shape);
+        __asm__ volatile("ldtilecfg %0" ::"m"(shape));  // the intrinsic reads but eight bytes, says GCC 12
     }
     ~TileRegisters() { _tile_release(); }
     TileRegisters(TileRegisters const&) = delete;
@@ -668,7 +713,7 @@ SELVAGE_INLINE F16 exp2_coarse(F16 x) {
     p = fma(p, r, set(2.4020711079e-1F));
     p = fma(p, r, set(6.9311360440e-1F));
     p = fma(p, r, set(1.0F));
-    return where_less(x, set(-126.0F), set(0.0F), shift_exponent(p, rounded));
+    return shift_exponent(p, rounded, x, set(-126.0F));
 }
 
 SELVAGE_INLINE float exp_scalar(float x) {
