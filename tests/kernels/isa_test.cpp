@@ -66,7 +66,7 @@ Floats attention(KernelTable const& t) {
         Floats const queries = random_floats(t.tile_rows * size, 6, 2);
         Floats out(static_cast<std::size_t>(4 * size)), totals(4);
         std::int32_t const table[] = {9, 8, 7, 6, 5, 4, 3, 2, 1, 0};
-        AttentionTile tile{};
+        AttentionTile<float> tile{};
         for (std::size_t i = 0; i < 4; ++i) {
             tile.out[i] = out.data() + i * static_cast<std::size_t>(size);
             tile.log_sum_exp[i] = totals.data() + i;

@@ -46,10 +46,21 @@ TEST_P(GradientBits, ThreadsDoNotMatter) {
 TEST_P(GradientBits, PackedWeightsDoNotMatter) {
     double const loss = batch_.forward_and_backward();
     auto const expected = batch_.gradients();
-    small_.model.pack(small_.arena);
+    bool const bf16 = small_.model.compute() == DType::bf16;
+    small_.model.pack(small_.arena, bf16 ? Model::Use::training : Model::Use::forward);
     batch_.clear();
     EXPECT_EQ(batch_.forward_and_backward(), loss);
     EXPECT_EQ(differing(batch_.gradients(), expected), 0U);
+}
+
+TEST_P(GradientBits, OverwritesWhatIsThere) {
+    batch_.forward_and_backward();
+    auto const once = batch_.gradients();
+    batch_.forward_and_backward(kernels::Accumulate::overwrite);
+    EXPECT_EQ(differing(batch_.gradients(), once), 0U);
+    std::fill(batch_.weights().begin(), batch_.weights().end(), 0.0F);
+    batch_.forward_and_backward(kernels::Accumulate::overwrite);
+    for (float const g : batch_.gradients()) ASSERT_EQ(g, 0);
 }
 
 TEST_P(GradientBits, AddsToWhatIsThere) {
@@ -76,7 +87,7 @@ TEST_P(GradientBits, OncePerForward) {
                  Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GradientBits, testing::Values("llama", "neox"),
+INSTANTIATE_TEST_SUITE_P(Models, GradientBits, testing::Values("llama", "neox", "llama_bf16", "neox_bf16"),
                          [](auto const& info) { return std::string(info.param); });
 
 }  // namespace

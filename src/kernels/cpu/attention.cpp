@@ -2,6 +2,7 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/cpu/table.h"
@@ -43,10 +44,11 @@ struct Unit {
     std::int64_t count;
 };
 
+template <class T>
 struct Forward {
-    float* out;
+    T* out;
     float* log_sum_exp;
-    float const* queries;
+    T const* queries;
     KvPages const& pages;
     std::int64_t heads;
     float scale;
@@ -54,8 +56,9 @@ struct Forward {
     void run(Unit const& unit) const {
         std::int64_t const size = pages.head_size;
         std::int64_t const group = heads / pages.kv_heads;
-        AttentionTile tile{};
-        tile.pages = pages.pages.as<float>() + unit.kv_head * size * kv_page_tokens;
+        AttentionTile<T> tile{};
+        tile.pages = pages.pages.as<T>() + unit.kv_head * size * kv_page_tokens;
+        tile.stored = unit.segment->first_position + unit.segment->rows;
         tile.page_size = page_elements(pages);
         tile.values_offset = pages.kv_heads * size * kv_page_tokens;
         tile.page_table = unit.segment->page_table.data();
@@ -71,20 +74,76 @@ struct Forward {
             tile.query[i] = queries + index * size;
             tile.position[i] = unit.segment->first_position + row;
         }
-        kernel_table().attention_tile(tile);
+        if constexpr (std::is_same_v<T, float>)
+            kernel_table().attention_tile(tile);
+        else
+            kernel_table().attention_tile_bf16(tile);
     }
 };
 
-// Work lists outlive their call, so that steps do not allocate.
-std::vector<Unit>& units_of(std::span<AttentionSegment const> segments, std::int64_t kv_heads, std::int64_t group) {
+// Work lists outlive their call, so that steps do not allocate. A unit's rows lie in one page.
+std::vector<Unit>& units_of(std::span<AttentionSegment const> segments, std::int64_t kv_heads, std::int64_t group,
+                            std::int64_t most) {
     static std::vector<Unit> units;
     units.clear();
-    std::int64_t const most = std::min(AttentionTile::max_queries, kernel_table().tile_rows);
     for (AttentionSegment const& segment : segments)
         for (std::int64_t kv_head = 0; kv_head < kv_heads; ++kv_head)
-            for (std::int64_t first = 0; first < segment.rows * group; first += most)
-                units.push_back({&segment, kv_head, first, std::min(most, segment.rows * group - first)});
+            for (std::int64_t row = 0, rows = 0; row < segment.rows; row += rows) {
+                std::int64_t const slot = (segment.first_position + row) % kv_page_tokens;
+                rows = std::min(segment.rows - row, kv_page_tokens - slot);
+                std::int64_t const end = (row + rows) * group;
+                for (std::int64_t first = row * group; first < end; first += most)
+                    units.push_back({&segment, kv_head, first, std::min(most, end - first)});
+            }
     return units;
+}
+
+// A run of one segment's rows that lie in one page, one head.
+template <class T>
+void store_run(T* keys, T* values, T const* from_keys, T const* from_values, std::int64_t stride, std::int64_t slot,
+               std::int64_t count, std::int64_t size) {
+    KernelTable const& table = kernel_table();
+    if constexpr (std::is_same_v<T, float>) {
+        table.store_keys(keys, from_keys, stride, slot, count, size);
+        for (std::int64_t i = 0; i < count; ++i)
+            std::copy_n(from_values + i * stride, size, values + (slot + i) * size);
+    } else {
+        table.store_keys_bf16(keys, from_keys, stride, slot, count, size);
+        table.store_values_bf16(values, from_values, stride, slot, count, size);
+    }
+}
+
+template <class T>
+void store_rows(KvPages const& pages, T const* keys, T const* values, AttentionSegment const& segment,
+                std::int64_t head) {
+    std::int64_t const size = pages.head_size;
+    std::int64_t const stride = pages.kv_heads * size;
+    for (std::int64_t row = 0, count = 0; row < segment.rows; row += count) {
+        std::int64_t const position = segment.first_position + row;
+        std::int64_t const slot = position % kv_page_tokens;
+        count = std::min(segment.rows - row, kv_page_tokens - slot);
+        std::int64_t const page = segment.page_table[static_cast<std::size_t>(position / kv_page_tokens)];
+        T* const to = pages.pages.as<T>() + page * page_elements(pages) + head * size * kv_page_tokens;
+        std::int64_t const from = (segment.first_row + row) * stride + head * size;
+        store_run(to, to + stride * kv_page_tokens, keys + from, values + from, stride, slot, count, size);
+    }
+}
+
+template <class T>
+void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
+             std::span<AttentionSegment const> segments, std::int64_t heads, float scale) {
+    Forward<T> const work{.out = out.as<T>(),
+                          .log_sum_exp = log_sum_exp.empty() ? nullptr : log_sum_exp.as<float>(),
+                          .queries = queries.as<T>(),
+                          .pages = pages,
+                          .heads = heads,
+                          .scale = scale};
+    std::int64_t const most = std::is_same_v<T, float> ? kernel_table().tile_rows : AttentionTile<T>::max_queries;
+    std::vector<Unit> const& units = units_of(segments, pages.kv_heads, heads / pages.kv_heads, most);
+    auto const count = static_cast<std::int64_t>(units.size());
+    // Later rows see more keys: small pieces, handed out as threads come free.
+#pragma omp parallel for schedule(dynamic, 4) if (count > 4 && omp_get_max_threads() > 1)
+    for (std::int64_t i = 0; i < count; ++i) work.run(units[static_cast<std::size_t>(i)]);
 }
 
 }  // namespace
@@ -92,30 +151,19 @@ std::vector<Unit>& units_of(std::span<AttentionSegment const> segments, std::int
 void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<AttentionSegment const> segments, Stream&) {
     if (segments.empty()) return;
     check_pages(pages);
-    std::int64_t const size = pages.head_size;
-    std::int64_t const stride = pages.kv_heads * size;
-    std::int64_t const rows = keys.elements() / stride;
+    std::int64_t const rows = keys.elements() / (pages.kv_heads * pages.head_size);
     SELVAGE_CHECK(values.elements() == keys.elements(), "keys {} and values {}", keys.shape().text(),
                   values.shape().text());
     check_segments(segments, rows, &pages);
-    float* const store = pages.pages.as<float>();
-    float const* const k = keys.as<float>();
-    float const* const v = values.as<float>();
-    parallel_for(pages.kv_heads, 1, 2 * keys.elements(), [&](std::int64_t begin, std::int64_t end) {
-        for (AttentionSegment const& segment : segments)
-            for (std::int64_t i = 0; i < segment.rows; ++i) {
-                std::int64_t const position = segment.first_position + i;
-                std::int64_t const slot = position % kv_page_tokens;
-                std::int64_t const page = segment.page_table[static_cast<std::size_t>(position / kv_page_tokens)];
-                float* const to = store + page * page_elements(pages);
-                for (std::int64_t head = begin; head < end; ++head) {
-                    std::int64_t const from = (segment.first_row + i) * stride + head * size;
-                    float* const to_keys = to + head * size * kv_page_tokens + slot;
-                    float* const to_values = to + (pages.kv_heads + head) * size * kv_page_tokens + slot * size;
-                    for (std::int64_t d = 0; d < size; ++d) to_keys[d * kv_page_tokens] = k[from + d];
-                    std::copy_n(v + from, size, to_values);
-                }
-            }
+    auto const count = static_cast<std::int64_t>(segments.size()) * pages.kv_heads;
+    parallel_for(count, 1, 2 * keys.elements(), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            AttentionSegment const& segment = segments[static_cast<std::size_t>(i / pages.kv_heads)];
+            if (pages.pages.dtype() == DType::bf16)
+                store_rows(pages, keys.as<BFloat16>(), values.as<BFloat16>(), segment, i % pages.kv_heads);
+            else
+                store_rows(pages, keys.as<float>(), values.as<float>(), segment, i % pages.kv_heads);
+        }
     });
 }
 
@@ -128,18 +176,61 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
     SELVAGE_CHECK(heads % pages.kv_heads == 0 && out.elements() == queries.elements(), "{} heads over {}", heads,
                   pages.kv_heads);
     check_segments(segments, rows, &pages);
-    Forward const forward{.out = out.as<float>(),
-                          .log_sum_exp = log_sum_exp.empty() ? nullptr : log_sum_exp.as<float>(),
-                          .queries = queries.as<float>(),
-                          .pages = pages,
-                          .heads = heads,
-                          .scale = scale};
-    std::vector<Unit> const& units = units_of(segments, pages.kv_heads, heads / pages.kv_heads);
-    auto const count = static_cast<std::int64_t>(units.size());
-    // Later rows see more keys: small pieces, handed out as threads come free.
-#pragma omp parallel for schedule(dynamic, 4) if (count > 4 && omp_get_max_threads() > 1)
-    for (std::int64_t i = 0; i < count; ++i) forward.run(units[static_cast<std::size_t>(i)]);
+    if (pages.pages.dtype() == DType::bf16)
+        forward<BFloat16>(out, log_sum_exp, queries, pages, segments, heads, scale);
+    else
+        forward<float>(out, log_sum_exp, queries, pages, segments, heads, scale);
 }
+
+namespace {
+
+template <class T>
+void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
+              TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
+              std::span<AttentionSegment const> segments, float scale) {
+    std::int64_t const heads = queries.dim(1);
+    std::int64_t const kv_heads = keys.dim(1);
+    std::int64_t const size = queries.dim(2);
+    std::int64_t const group = heads / kv_heads;
+    auto const count = static_cast<std::int64_t>(segments.size()) * kv_heads;
+#pragma omp parallel for schedule(dynamic, 1) if (count > 1 && omp_get_max_threads() > 1)
+    for (std::int64_t i = 0; i < count; ++i) {
+        AttentionSegment const& segment = segments[static_cast<std::size_t>(i / kv_heads)];
+        std::int64_t const kv_head = i % kv_heads;
+        std::int64_t const row_head = segment.first_row * heads + kv_head * group;
+        std::int64_t const row_kv_head = segment.first_row * kv_heads + kv_head;
+        AttentionBackward<T> unit{.d_queries = d_queries.as<T>() + row_head * size,
+                                  .d_keys = d_keys.as<T>() + row_kv_head * size,
+                                  .d_values = d_values.as<T>() + row_kv_head * size,
+                                  .d_out = d_out.as<T>() + row_head * size,
+                                  .out = out.as<T>() + row_head * size,
+                                  .log_sum_exp = log_sum_exp.as<float>() + row_head,
+                                  .queries = queries.as<T>() + row_head * size,
+                                  .keys = keys.as<T>() + row_kv_head * size,
+                                  .values = values.as<T>() + row_kv_head * size,
+                                  .rows = segment.rows,
+                                  .query_stride = heads * size,
+                                  .key_stride = kv_heads * size,
+                                  .heads = heads,
+                                  .group = group,
+                                  .head_size = size,
+                                  .scale = scale};
+        thread_local std::vector<float> workspace;
+        if constexpr (std::is_same_v<T, float>) {
+            workspace.resize(static_cast<std::size_t>(attention_backward_workspace(size)));
+            unit.workspace = workspace.data();
+            kernel_table().attention_backward(unit);
+        } else {
+            AttentionPacked const packed(size, segment.rows, group);
+            workspace.resize(static_cast<std::size_t>(packed.floats() + packed.workspace_floats()));
+            unit.packed = workspace.data();
+            unit.workspace = workspace.data() + packed.floats();
+            kernel_table().attention_backward_bf16(unit);
+        }
+    }
+}
+
+}  // namespace
 
 void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
                         TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
@@ -150,46 +241,14 @@ void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_va
     std::int64_t const heads = queries.dim(1);
     std::int64_t const kv_heads = keys.dim(1);
     std::int64_t const size = queries.dim(2);
-    std::int64_t const group = heads / kv_heads;
     SELVAGE_CHECK(heads % kv_heads == 0 && size % 2 == 0 && size <= 256 && keys.dim(2) == size,
                   "queries {} and keys {}", queries.shape().text(), keys.shape().text());
     check_segments(segments, queries.dim(0), nullptr);
-    auto const count = static_cast<std::int64_t>(segments.size()) * kv_heads;
-    float* const dq = d_queries.as<float>();
-    float* const dk = d_keys.as<float>();
-    float* const dv = d_values.as<float>();
-    float const* const d = d_out.as<float>();
-    float const* const o = out.as<float>();
-    float const* const lse = log_sum_exp.as<float>();
-    float const* const q = queries.as<float>();
-    float const* const k = keys.as<float>();
-    float const* const v = values.as<float>();
-#pragma omp parallel for schedule(dynamic, 1) if (count > 1 && omp_get_max_threads() > 1)
-    for (std::int64_t i = 0; i < count; ++i) {
-        AttentionSegment const& segment = segments[static_cast<std::size_t>(i / kv_heads)];
-        std::int64_t const kv_head = i % kv_heads;
-        thread_local std::vector<float> workspace;
-        workspace.resize(static_cast<std::size_t>(attention_backward_workspace(size)));
-        std::int64_t const row_head = segment.first_row * heads + kv_head * group;
-        std::int64_t const row_kv_head = segment.first_row * kv_heads + kv_head;
-        kernel_table().attention_backward({.d_queries = dq + row_head * size,
-                                           .d_keys = dk + row_kv_head * size,
-                                           .d_values = dv + row_kv_head * size,
-                                           .d_out = d + row_head * size,
-                                           .out = o + row_head * size,
-                                           .log_sum_exp = lse + row_head,
-                                           .queries = q + row_head * size,
-                                           .keys = k + row_kv_head * size,
-                                           .values = v + row_kv_head * size,
-                                           .workspace = workspace.data(),
-                                           .rows = segment.rows,
-                                           .query_stride = heads * size,
-                                           .key_stride = kv_heads * size,
-                                           .heads = heads,
-                                           .group = group,
-                                           .head_size = size,
-                                           .scale = scale});
-    }
+    if (queries.dtype() == DType::bf16)
+        backward<BFloat16>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments,
+                           scale);
+    else
+        backward<float>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments, scale);
 }
 
 }  // namespace selvage::kernels

@@ -83,6 +83,11 @@ SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
     __m512i const n = _mm512_sub_epi32(_mm512_castps_si512(rounded.v), _mm512_set1_epi32(0x4b400000));
     return {_mm512_scalef_ps(a.v, _mm512_cvtepi32_ps(n))};
 }
+// The same, by adding to the exponent: a and the result are normal numbers.
+SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
+    __m512i const n = _mm512_slli_epi32(_mm512_castps_si512(rounded.v), 23);
+    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v), n))};
+}
 using F8 = __m256;
 SELVAGE_INLINE F8 low_half(F16 a) { return _mm512_castps512_ps256(a.v); }
 SELVAGE_INLINE F8 high_half(F16 a) { return _mm512_extractf32x8_ps(a.v, 1); }
@@ -90,14 +95,16 @@ SELVAGE_INLINE F8 high_half(F16 a) { return _mm512_extractf32x8_ps(a.v, 1); }
 SELVAGE_INLINE F16 widened(__m256i halves) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))};
 }
-SELVAGE_INLINE __m256i rounded_bf16(F16 a) {
+// The upper halves of the words hold the result.
+SELVAGE_INLINE __m512i rounded_words(F16 a) {
     __m512i const bits = _mm512_castps_si512(a.v);
     __m512i const odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i const sum = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
     __m512i const quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
     __mmask16 const is_nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_blend_epi32(is_nan, sum, quiet), 16));
+    return _mm512_mask_blend_epi32(is_nan, sum, quiet);
 }
+SELVAGE_INLINE __m256i rounded_bf16(F16 a) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_words(a), 16)); }
 SELVAGE_INLINE F16 load(BFloat16 const* p) { return widened(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(p))); }
 SELVAGE_INLINE F16 load(BFloat16 const* p, std::int64_t count) {
     return widened(_mm256_maskz_loadu_epi16(first_lanes(count), p));
@@ -106,6 +113,29 @@ SELVAGE_INLINE void store(BFloat16* p, F16 a) { _mm256_storeu_si256(reinterpret_
 SELVAGE_INLINE void store(BFloat16* p, F16 a, std::int64_t count) {
     _mm256_mask_storeu_epi16(p, first_lanes(count), rounded_bf16(a));
 }
+// Pairs of bfloat16 as words: the upper half of each even word in the lower half, of each odd word in the upper half.
+SELVAGE_INLINE F16 pairs_of(F16 even, F16 odd) {
+    __m512i const low = _mm512_srli_epi32(_mm512_castps_si512(even.v), 16);
+    return {_mm512_castsi512_ps(_mm512_mask_blend_epi16(0xaaaaaaaaU, low, _mm512_castps_si512(odd.v)))};
+}
+// The odd elements of pairs at zero.
+SELVAGE_INLINE F16 even_only(F16 pairs) {
+    return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs.v), _mm512_set1_epi32(0xffff)))};
+}
+#if defined(SELVAGE_SIMD_AVX512_BF16)
+SELVAGE_INLINE F16 rounded_pairs(F16 even, F16 odd) {
+    alignas(64) static constexpr std::uint16_t order[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                            21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                            11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    __m512i const halves = (__m512i)_mm512_cvtne2ps_pbh(odd.v, even.v);
+    return {_mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(order), halves))};
+}
+SELVAGE_INLINE void store(BFloat16* p, F16 a, F16 b) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(b.v, a.v)); }
+#else
+SELVAGE_INLINE F16 rounded_pairs(F16 even, F16 odd) {
+    return pairs_of({_mm512_castsi512_ps(rounded_words(even))}, {_mm512_castsi512_ps(rounded_words(odd))});
+}
+#endif
 
 #elif defined(SELVAGE_SIMD_AVX2)
 
@@ -165,6 +195,13 @@ SELVAGE_INLINE __m256 scale_half(__m256 a, __m256 rounded) {
 SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
     return {scale_half(a.low, rounded.low), scale_half(a.high, rounded.high)};
 }
+SELVAGE_INLINE __m256 shift_half(__m256 a, __m256 rounded) {
+    __m256i const n = _mm256_slli_epi32(_mm256_castps_si256(rounded), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), n));
+}
+SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
+    return {shift_half(a.low, rounded.low), shift_half(a.high, rounded.high)};
+}
 using F8 = __m256;
 SELVAGE_INLINE F8 low_half(F16 a) { return a.low; }
 SELVAGE_INLINE F8 high_half(F16 a) { return a.high; }
@@ -188,6 +225,22 @@ SELVAGE_INLINE __m256i rounded_bf16(__m256 a) {
 SELVAGE_INLINE void store(BFloat16* p, F16 a) {
     __m256i const mixed = _mm256_packus_epi32(rounded_bf16(a.low), rounded_bf16(a.high));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(mixed, 0xd8));
+}
+SELVAGE_INLINE __m256 pairs_of(__m256 even, __m256 odd) {
+    __m256i const low = _mm256_srli_epi32(_mm256_castps_si256(even), 16);
+    return _mm256_castsi256_ps(_mm256_blend_epi16(low, _mm256_castps_si256(odd), 0xaa));
+}
+SELVAGE_INLINE F16 pairs_of(F16 even, F16 odd) { return {pairs_of(even.low, odd.low), pairs_of(even.high, odd.high)}; }
+SELVAGE_INLINE F16 even_only(F16 pairs) {
+    __m256 const low = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff));
+    return {_mm256_and_ps(pairs.low, low), _mm256_and_ps(pairs.high, low)};
+}
+SELVAGE_INLINE __m256 rounded_pairs(__m256 even, __m256 odd) {
+    __m256i const high = _mm256_slli_epi32(rounded_bf16(odd), 16);
+    return _mm256_castsi256_ps(_mm256_or_si256(rounded_bf16(even), high));
+}
+SELVAGE_INLINE F16 rounded_pairs(F16 even, F16 odd) {
+    return {rounded_pairs(even.low, odd.low), rounded_pairs(even.high, odd.high)};
 }
 
 #else
@@ -239,6 +292,9 @@ SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
     Bits const n1 = n >> 1;
     return {a.v * reinterpret_cast<Vector>((n1 + 127) << 23) * reinterpret_cast<Vector>((n - n1 + 127) << 23)};
 }
+SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
+    return {reinterpret_cast<Vector>(reinterpret_cast<Bits>(a.v) + (reinterpret_cast<Bits>(rounded.v) << 23))};
+}
 SELVAGE_INLINE F16 load(BFloat16 const* p) {
     F16 r;
     for (int i = 0; i < lanes; ++i) r.v[i] = float_of(static_cast<std::uint32_t>(p[i].bits) << 16);
@@ -247,8 +303,40 @@ SELVAGE_INLINE F16 load(BFloat16 const* p) {
 SELVAGE_INLINE void store(BFloat16* p, F16 a) {
     for (int i = 0; i < lanes; ++i) p[i] = rounded_bf16(a.v[i]);
 }
+SELVAGE_INLINE F16 pairs_of(F16 even, F16 odd) {
+    F16 r;
+    for (int i = 0; i < lanes; ++i) r.v[i] = float_of(bits_of(even.v[i]) >> 16 | (bits_of(odd.v[i]) & 0xffff0000U));
+    return r;
+}
+SELVAGE_INLINE F16 even_only(F16 pairs) { return {reinterpret_cast<Vector>(reinterpret_cast<Bits>(pairs.v) & 0xffff)}; }
+SELVAGE_INLINE F16 rounded_pairs(F16 even, F16 odd) {
+    F16 r;
+    for (int i = 0; i < lanes; ++i) {
+        std::uint32_t const low = rounded_bf16(even.v[i]).bits;
+        std::uint32_t const high = rounded_bf16(odd.v[i]).bits;
+        r.v[i] = float_of(low | high << 16);
+    }
+    return r;
+}
 
 #endif
+
+#if !defined(SELVAGE_SIMD_AVX512_BF16)
+// a, then b, rounded.
+SELVAGE_INLINE void store(BFloat16* p, F16 a, F16 b) {
+    store(p, a);
+    store(p + lanes, b);
+}
+#endif
+// Sixteen words, unchanged.
+SELVAGE_INLINE F16 load_words(BFloat16 const* p) { return load(reinterpret_cast<float const*>(p)); }
+SELVAGE_INLINE F16 load_words(BFloat16 const* p, std::int64_t count) {
+    return load(reinterpret_cast<float const*>(p), count);
+}
+SELVAGE_INLINE void store_words(BFloat16* p, F16 a) { store(reinterpret_cast<float*>(p), a); }
+SELVAGE_INLINE void store_words(BFloat16* p, F16 a, std::int64_t count) {
+    store(reinterpret_cast<float*>(p), a, count);
+}
 
 #if !defined(SELVAGE_SIMD_AVX512)
 [[maybe_unused]] F16 load(BFloat16 const* p, std::int64_t count) {
@@ -456,13 +544,6 @@ SELVAGE_INLINE F16 pair_words(BFloat16 const* even, BFloat16 const* odd, std::in
 SELVAGE_INLINE F16 pair_words(float const* even, float const* odd, std::int64_t count) {
     return pair_words(load(even, count), load(odd, count));
 }
-// Words to memory as pairs.
-SELVAGE_INLINE void store_words(BFloat16* p, F16 words) {
-    float values[lanes];
-    store(values, words);
-    __builtin_memcpy(p, values, sizeof values);
-}
-
 // Into the second cache level, for a read soon.
 SELVAGE_INLINE void prefetch(void const* p) { __builtin_prefetch(p, 0, 2); }
 
@@ -483,28 +564,39 @@ struct TileRegisters {
         static constexpr TileShape shape;
         _tile_loadconfig(&shape);
     }
+    // Registers 0 to 4 have fewer rows: accumulators and the left factor of a product of few rows.
+    explicit TileRegisters(std::int64_t rows) {
+        TileShape shape;
+        for (int i = 0; i < 5; ++i) shape.rows[i] = static_cast<std::uint8_t>(rows);
+        _tile_loadconfig(&shape);
+    }
     ~TileRegisters() { _tile_release(); }
     TileRegisters(TileRegisters const&) = delete;
     TileRegisters& operator=(TileRegisters const&) = delete;
 };
-// Strides are bytes between rows. Written out, as the compilers' own forms take literals only.
+// Own statements, as the intrinsics take no template's number and do not say that they read memory. Strides in bytes.
 template <int Tile>
 SELVAGE_INLINE void tile_zero() {
-    asm volatile("tilezero %%tmm%c0" ::"i"(Tile));
+    __asm__ volatile("tilezero %%tmm%c0" ::"i"(Tile));
 }
 template <int Tile>
 SELVAGE_INLINE void tile_load(void const* p, std::int64_t stride) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(Tile) : "memory");
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(Tile) : "memory");
 }
 template <int Tile>
 SELVAGE_INLINE void tile_store(void* p, std::int64_t stride) {
-    asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(Tile) : "memory");
+    __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(Tile) : "memory");
 }
-// Sum += A B
-template <int Sum, int A, int B>
+// Tile += A B
+template <int Tile, int A, int B>
 SELVAGE_INLINE void tile_product() {
-    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sum), "i"(A), "i"(B));
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Tile), "i"(A), "i"(B));
 }
+#else
+struct TileRegisters {
+    explicit TileRegisters(std::int64_t = lanes) {}
+    ~TileRegisters() {}
+};
 #endif
 
 SELVAGE_INLINE float larger(float a, float b) { return a > b ? a : b; }
@@ -527,6 +619,19 @@ SELVAGE_INLINE F16 exp(F16 const& x) {
     F16 y = scale_by_power(p, rounded);
     y = where_less(x, set(-87.33F), set(0.0F), y);
     return where_less(set(88.72F), x, set(__builtin_inff()), y);
+}
+
+// 2^x for x <= 1, in 4e-6 (minimax polynomial of degree 4); 2^0 = 1 exactly; exactly 0 below -126.
+SELVAGE_INLINE F16 exp2_coarse(F16 x) {
+    F16 const magic = set(12582912.0F);
+    F16 const rounded = x + magic;
+    F16 const r = x - (rounded - magic);
+    F16 p = set(9.7829125629e-3F);
+    p = fma(p, r, set(5.5976883632e-2F));
+    p = fma(p, r, set(2.4020711079e-1F));
+    p = fma(p, r, set(6.9311360440e-1F));
+    p = fma(p, r, set(1.0F));
+    return where_less(x, set(-126.0F), set(0.0F), shift_exponent(p, rounded));
 }
 
 SELVAGE_INLINE float exp_scalar(float x) {

@@ -7,8 +7,6 @@
 
 #include "tensor/dtype.h"
 
-#include "tensor/dtype.h"
-
 namespace selvage::kernels {
 
 // One tile of a matrix product: c[i, j] = (or +=) sum over k of a(i, k) b(k, j) (+ bias[j]).
@@ -54,15 +52,17 @@ struct Bf16Panel {
 // The two orders of sums, see kernels/README.md.
 enum class Bf16Order : std::uint8_t { pairs, tiles };
 
-// A tile of queries of one key-value head: query i is at position positions[i] of its sequence.
+// A tile of queries of one key-value head, all in one page: query i is at position[i] of its sequence, ascending.
+template <class T>
 struct AttentionTile {
-    static constexpr std::int64_t max_queries = 6;  // and at most the table's tile_rows
-    float* out[max_queries];
+    static constexpr std::int64_t max_queries = 16;  // for floats at most the table's tile_rows
+    T* out[max_queries];
     float* log_sum_exp[max_queries];  // null: not kept
-    float const* query[max_queries];
+    T const* query[max_queries];
     std::int64_t position[max_queries];
     std::int64_t queries = 0;
-    float const* pages = nullptr;  // page p of this head: keys at pages + p * page_size, values at + values_offset
+    std::int64_t stored = 0;   // positions of the sequence that its pages hold
+    T const* pages = nullptr;  // page p of this head: keys at pages + p * page_size, values at + values_offset
     std::int64_t page_size = 0;
     std::int64_t values_offset = 0;
     std::int32_t const* page_table = nullptr;
@@ -71,16 +71,18 @@ struct AttentionTile {
 };
 
 // The backward pass of one sequence and one key-value head. Strides are between rows.
+template <class T>
 struct AttentionBackward {
-    float* d_queries = nullptr;  // first head of the group; the others follow
-    float* d_keys = nullptr;
-    float* d_values = nullptr;
-    float const* d_out = nullptr;
-    float const* out = nullptr;
+    T* d_queries = nullptr;  // first head of the group; the others follow
+    T* d_keys = nullptr;
+    T* d_values = nullptr;
+    T const* d_out = nullptr;
+    T const* out = nullptr;
     float const* log_sum_exp = nullptr;
-    float const* queries = nullptr;
-    float const* keys = nullptr;
-    float const* values = nullptr;
+    T const* queries = nullptr;
+    T const* keys = nullptr;
+    T const* values = nullptr;
+    float* packed = nullptr;     // of attention_backward_packed() floats
     float* workspace = nullptr;  // of attention_backward_workspace() floats
     std::int64_t rows = 0;
     std::int64_t query_stride = 0;  // heads * head_size
@@ -186,8 +188,17 @@ struct KernelTable {
     void (*bf16_finish_floats)(float* c, std::int64_t stride, float const* sums, float const* bias, bool add,
                                std::int64_t rows, std::int64_t columns);
     // Attention
-    void (*attention_tile)(AttentionTile const&);
-    void (*attention_backward)(AttentionBackward const&);
+    void (*attention_tile)(AttentionTile<float> const&);
+    void (*attention_tile_bf16)(AttentionTile<BFloat16> const&);
+    void (*attention_backward)(AttentionBackward<float> const&);
+    void (*attention_backward_bf16)(AttentionBackward<BFloat16> const&);
+    // Keys or values [count, size] of consecutive tokens of one head into the layout of a page, from `slot` on.
+    void (*store_keys)(float* to, float const* from, std::int64_t stride, std::int64_t slot, std::int64_t count,
+                       std::int64_t size);
+    void (*store_keys_bf16)(BFloat16* to, BFloat16 const* from, std::int64_t stride, std::int64_t slot,
+                            std::int64_t count, std::int64_t size);
+    void (*store_values_bf16)(BFloat16* to, BFloat16 const* from, std::int64_t stride, std::int64_t slot,
+                              std::int64_t count, std::int64_t size);
     // Softmax
     float (*row_log_sum_exp)(float const* logits, std::int64_t n);
     float (*row_max)(float const* x, std::int64_t n);
@@ -218,6 +229,20 @@ constexpr std::int64_t attention_backward_workspace(std::int64_t head_size) {
     std::int64_t const padded = (head_size + 63) / 64 * 64;
     return 7 * 64 * padded + 2 * 64 * 64;
 }
+
+// What the backward pass of bfloat16 keeps of a block of 64 rows, as floats: keys three ways; and for each head of the
+// group queries and d_out two ways, sums of rows, and d_queries.
+struct AttentionPacked {
+    std::int64_t depth;  // head_size padded to whole tiles
+    std::int64_t blocks;
+    std::int64_t group;
+    constexpr AttentionPacked(std::int64_t head_size, std::int64_t rows, std::int64_t heads)
+        : depth((head_size + 31) / 32 * 32), blocks((rows + 63) / 64), group(heads) {}
+    constexpr std::int64_t keys_floats() const { return 3 * 32 * depth; }
+    constexpr std::int64_t rows_floats() const { return 4 * 32 * depth + 2 * 64 + 64 * depth; }
+    constexpr std::int64_t floats() const { return blocks * (keys_floats() + group * rows_floats()); }
+    constexpr std::int64_t workspace_floats() const { return 2 * 64 * depth + 2 * 64 * 64 + 3 * 32 * 64; }
+};
 
 // The table of this process: the best that the processor has, or what DNNL_MAX_CPU_ISA allows (SSE41: portable; AVX,
 // AVX2...: avx2), so that any machine can run each.

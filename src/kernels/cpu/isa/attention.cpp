@@ -21,8 +21,8 @@ struct State {
 // Scores of one page, keys past a row's own position at minus infinity; then weights exp(score - max) in place, and the
 // state's maximum, sum and values rescaled to it.
 template <int Rows>
-void page_weights(AttentionTile const& t, std::int64_t page, float const* queries, float (&weight)[Rows][page_tokens],
-                  State<Rows>& state) {
+void page_weights(AttentionTile<float> const& t, std::int64_t page, float const* queries,
+                  float (&weight)[Rows][page_tokens], State<Rows>& state) {
     float const* const keys = t.pages + t.page_table[page] * t.page_size;
     for (std::int64_t first_key = 0; first_key < page_tokens; first_key += width) {
         F16 acc[Rows][tile_vectors];
@@ -83,7 +83,7 @@ SELVAGE_INLINE void add_values(float (*value)[max_head], float const (*weight)[p
 }
 
 template <int Rows>
-void one_page(AttentionTile const& t, std::int64_t page, float const* queries, State<Rows>& state) {
+void one_page(AttentionTile<float> const& t, std::int64_t page, float const* queries, State<Rows>& state) {
     alignas(64) float weight[Rows][page_tokens];
     page_weights<Rows>(t, page, queries, weight, state);
     // A row's chain runs over its own keys only; the rows go together as far as all of them go.
@@ -125,7 +125,7 @@ void reset(State<Rows>& state, std::int64_t head_size) {
 }
 
 template <int Rows>
-void attention_rows(AttentionTile const& t) {
+void attention_rows(AttentionTile<float> const& t) {
     alignas(64) float queries[Rows][max_head];
     std::int64_t last_position = 0;
     for (int i = 0; i < Rows; ++i) {
@@ -150,7 +150,7 @@ void attention_rows(AttentionTile const& t) {
     }
 }
 
-void attention_tile(AttentionTile const& t) {
+void attention_tile(AttentionTile<float> const& t) {
     with_rows(t.queries, [&]<int Rows>() { attention_rows<Rows>(t); });
 }
 

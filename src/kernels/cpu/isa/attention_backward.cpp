@@ -85,7 +85,7 @@ void add_product(float* c, std::int64_t c_stride, std::int64_t rows, std::int64_
 }
 
 // One block of 64 rows of one head against one block of 64 keys.
-void row_block(AttentionBackward const& t, Blocks const& x, std::int64_t head, std::int64_t first_row,
+void row_block(AttentionBackward<float> const& t, Blocks const& x, std::int64_t head, std::int64_t first_row,
                std::int64_t first_key) {
     std::int64_t const rows = smaller(block, t.rows - first_row);
     std::int64_t const keys = smaller(block, t.rows - first_key);
@@ -115,7 +115,7 @@ void row_block(AttentionBackward const& t, Blocks const& x, std::int64_t head, s
     add_product(t.d_queries + offset, t.query_stride, rows, t.head_size, x.d_scores, block, 1, x.keys, x.padded, keys);
 }
 
-void attention_backward(AttentionBackward const& t) {
+void attention_backward(AttentionBackward<float> const& t) {
     Blocks const x(t.workspace, t.head_size);
     for (std::int64_t row = 0; row < t.rows; ++row)
         for (std::int64_t i = 0; i < t.group * t.head_size; i += lanes)

@@ -13,6 +13,9 @@ void fill_table(KernelTable& table) {
     fill_product_bf16(table);
     fill_attention(table);
     fill_attention_backward(table);
+    fill_attention_bf16(table);
+    fill_attention_backward_bf16(table);
+    fill_attention_store(table);
     fill_softmax(table);
     fill_cross_entropy(table);
     fill_norm(table);
