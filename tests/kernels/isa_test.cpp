@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "device/cpu/cpu_device.h"
+#include "kernels/cpu/attention_backward.h"
 #include "kernels/cpu/gemm_ways.h"
 #include "kernels/cpu/table.h"
 #include "kernels/gemm.h"
@@ -80,7 +81,7 @@ Floats attention(KernelTable const& t) {
         tile.page_table = table;
         tile.head_size = size;
         tile.scale = 0.2F;
-        t.attention_tile(tile);
+        t.attention.tile(tile);
         append(all, out);
         append(all, totals);
         std::int64_t const rows = 70;
@@ -89,24 +90,27 @@ Floats attention(KernelTable const& t) {
                      o = random_floats(rows * 2 * size, 11);
         Floats const lse(static_cast<std::size_t>(rows * 2), 5.0F);
         Floats dq(q.size()), dk(k.size()), dv(v.size());
-        Floats workspace(static_cast<std::size_t>(attention_backward_workspace(size)));
-        t.attention_backward({.d_queries = dq.data(),
-                              .d_keys = dk.data(),
-                              .d_values = dv.data(),
-                              .d_out = d_out.data(),
-                              .out = o.data(),
-                              .log_sum_exp = lse.data(),
-                              .queries = q.data(),
-                              .keys = k.data(),
-                              .values = v.data(),
-                              .workspace = workspace.data(),
-                              .rows = rows,
-                              .query_stride = 2 * size,
-                              .key_stride = size,
-                              .heads = 2,
-                              .group = 2,
-                              .head_size = size,
-                              .scale = 0.2F});
+        AttentionPacked<float> const packed(size, rows, 2);
+        Floats memory(static_cast<std::size_t>(packed.floats() + packed.workspace_floats()));
+        AttentionBackward<float> const backward{.d_queries = dq.data(),
+                                                .d_keys = dk.data(),
+                                                .d_values = dv.data(),
+                                                .d_out = d_out.data(),
+                                                .out = o.data(),
+                                                .log_sum_exp = lse.data(),
+                                                .queries = q.data(),
+                                                .keys = k.data(),
+                                                .values = v.data(),
+                                                .packed = memory.data(),
+                                                .workspace = memory.data() + packed.floats(),
+                                                .rows = rows,
+                                                .query_stride = 2 * size,
+                                                .key_stride = size,
+                                                .heads = 2,
+                                                .group = 2,
+                                                .head_size = size,
+                                                .scale = 0.2F};
+        attention_backward_whole(t.attention_backward, backward);
         append(all, dq);
         append(all, dk);
         append(all, dv);
