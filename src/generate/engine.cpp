@@ -15,7 +15,7 @@ namespace {
 
 // The most prompt rows of one step, beside the decoding rows: enough for products at full speed, few enough that a long
 // prompt does not hold up the others.
-constexpr std::int64_t prefill_rows = 256;
+constexpr std::int64_t prefill_rows = 512;
 constexpr auto nap = std::chrono::microseconds(100);
 
 std::int64_t cache_pages(Model const& model, GenerateOptions const& options, std::int64_t context) {

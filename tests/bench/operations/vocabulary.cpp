@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // From logits to probabilities, losses and tokens.
-#include "generate/sampler.h"
+#include <vector>
+
 #include "kernels/cross_entropy.h"
+#include "kernels/sampling.h"
 #include "kernels/softmax.h"
 #include "operations/operation.h"
 
@@ -30,26 +32,21 @@ Call gradient(DType dtype) {
     return [=] { kernels::cross_entropy_backward(*out, *in, *sums, *targets, *weight, stream()); };
 }
 
-Call fixed_point(std::shared_ptr<Tensor> const& out) {
+Call argmax() {
     auto const in = logits();
-    return [=] { kernels::fixed_point_weights(*out, *in, vocabulary, 1, stream()); };
+    auto const out = std::make_shared<Tensor>(random_tensor({rows}, DType::i32, 1));
+    return [=] { kernels::argmax(*out, *in, vocabulary, stream()); };
 }
 
-std::shared_ptr<Tensor> weights() {
-    return std::make_shared<Tensor>(arena(), "benchmark", DType::i64, Shape{rows, vocabulary});
-}
-
-Call sample(SamplerOptions const& options) {
-    auto const all = weights();
-    fixed_point(all)();
-    return [=] {
-        for (std::int64_t row = 0; row < rows; ++row) {
-            std::int64_t const* const begin = all->view().as<std::int64_t>() + row * vocabulary;
-            std::uint64_t const bits = 0x9E3779B97F4A7C15U * static_cast<std::uint64_t>(row + 1);
-            SampledToken token = sample_token({begin, static_cast<std::size_t>(vocabulary)}, options, bits);
-            benchmark::DoNotOptimize(token);
-        }
-    };
+// With the log-sum-exp, as generation draws.
+Call sample(kernels::Sampling const& options) {
+    auto const in = logits();
+    auto const tokens = std::make_shared<Tensor>(random_tensor({rows}, DType::i32, 1));
+    auto const values = std::make_shared<Tensor>(random_tensor({rows}));
+    auto const sums = std::make_shared<Tensor>(random_tensor({rows}));
+    std::vector<kernels::Sampling> draws(rows, options);
+    for (std::size_t row = 0; row < draws.size(); ++row) draws[row].bits = 0x9E3779B97F4A7C15U * (row + 1);
+    return [=] { kernels::sample(*tokens, *values, *sums, *in, vocabulary, draws, stream()); };
 }
 
 }  // namespace
@@ -59,10 +56,10 @@ void add_vocabulary() {
     add_case("log_sum_exp" + size, moves(4), log_sum_exp);
     add_case("cross_entropy_backward/f32" + size, moves(8), [] { return gradient(DType::f32); });
     add_case("cross_entropy_backward/bf16" + size, moves(6), [] { return gradient(DType::bf16); });
-    add_case("fixed_point_weights" + size, moves(12), [] { return fixed_point(weights()); });
-    add_case("sample/all" + size, moves(8), [] { return sample({}); });
-    add_case("sample/top_k_50" + size, moves(8), [] { return sample({1, 1, 50}); });
-    add_case("sample/top_p_0.9" + size, moves(8), [] { return sample({1, 0.9, 0}); });
+    add_case("argmax" + size, moves(4), argmax);
+    add_case("sample/all" + size, moves(4), [] { return sample({}); });
+    add_case("sample/top_k_50" + size, moves(4), [] { return sample({1, 1, 50}); });
+    add_case("sample/top_p_0.9" + size, moves(4), [] { return sample({1, 0.9, 0}); });
 }
 
 }  // namespace selvage::bench
