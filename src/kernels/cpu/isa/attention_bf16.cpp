@@ -61,11 +61,13 @@ struct Work {
         return t.pages + t.page_table[step.page] * t.page_size + step.head * t.head_size * page_tokens;
     }
 
-    // Keys [head_size / 2][64][2] with zeros up to the depth of a product.
+    // Keys [4][head_size / 2][16][2] with zeros up to the depth of a product.
     BFloat16 const* keys(BFloat16 const* page) {
         if (t.head_size == depth) return page;
-        for (std::int64_t i = 0; i < depth * page_tokens; i += 2 * lanes)
-            store_words(copy.data() + i, i < t.head_size * page_tokens ? load_words(page + i) : set(0.0F));
+        for (std::int64_t i = 0; i < page_tokens; i += lanes)
+            for (std::int64_t d = 0; d < depth; d += 2)
+                store_words(copy.data() + i * depth + d * lanes,
+                            d < t.head_size ? load_words(page + i * t.head_size + d * lanes) : set(0.0F));
         return copy.data();
     }
     // Values of the tokens first .. end - 1 with zeros from token `stored` on and up to the depth.
@@ -88,7 +90,8 @@ void page_scores(Work& w, Step const& step) {
                   .a = w.queries.data() + step.head * w.t.queries * w.depth,
                   .a_stride = w.depth,
                   .b = w.keys(w.memory(step)),
-                  .b_stride = 2 * page_tokens,
+                  .b_stride = 2 * lanes,
+                  .b_columns = lanes * w.depth,
                   .depth = w.depth,
                   .add = false},
                  w.t.queries, rounded_up(w.visible(step.page), lanes));
