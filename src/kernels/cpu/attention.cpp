@@ -37,10 +37,11 @@ void check_pages(KvPages const& pages) {
                   pages.pages.shape().text());
 }
 
-// One tile's worth of work: consecutive (row, head of the group) pairs of one key-value head of one segment.
+// One tile's worth of work: consecutive (row, head of the group) pairs of key-value heads of one segment.
 struct Unit {
     AttentionSegment const* segment;
     std::int64_t kv_head;
+    std::int64_t kv_heads;
     std::int64_t first;  // pair index: row * group + head
     std::int64_t count;
     std::int64_t splits;  // of the keys that its last row sees
@@ -67,9 +68,11 @@ struct Forward {
         tile.head_size = size;
         tile.scale = scale;
         tile.queries = unit.count;
-        for (std::int64_t i = 0; i < unit.count; ++i) {
-            std::int64_t const row = (unit.first + i) / group;
-            std::int64_t const head = unit.kv_head * group + (unit.first + i) % group;
+        tile.heads = unit.kv_heads;
+        for (std::int64_t i = 0; i < unit.kv_heads * unit.count; ++i) {
+            std::int64_t const pair = unit.first + i % unit.count;
+            std::int64_t const row = pair / group;
+            std::int64_t const head = (unit.kv_head + i / unit.count) * group + pair % group;
             std::int64_t const index = (unit.segment->first_row + row) * heads + head;
             tile.out[i] = out + index * size;
             tile.log_sum_exp[i] = log_sum_exp == nullptr ? nullptr : log_sum_exp + index;
@@ -80,21 +83,35 @@ struct Forward {
     }
 };
 
-// Work lists outlive their call, so that steps do not allocate. A unit's rows lie in one page.
+// A run of rows of one segment, all in one page.
+template <class Function>
+void over_pages(AttentionSegment const& segment, Function const& function) {
+    for (std::int64_t row = 0, rows = 0; row < segment.rows; row += rows) {
+        rows = std::min(segment.rows - row, kv_page_tokens - (segment.first_position + row) % kv_page_tokens);
+        function(row, rows);
+    }
+}
+
+// Work lists outlive their call, so that steps do not allocate. A unit's rows lie in one page. Heads with few rows go
+// together, up to `most` rows and as long as there is enough for all threads.
 std::vector<Unit>& units_of(std::span<AttentionSegment const> segments, std::int64_t kv_heads, std::int64_t group,
-                            std::int64_t most) {
+                            std::int64_t most, bool heads_together) {
     static std::vector<Unit> units;
     units.clear();
-    for (AttentionSegment const& segment : segments)
-        for (std::int64_t kv_head = 0; kv_head < kv_heads; ++kv_head)
-            for (std::int64_t row = 0, rows = 0; row < segment.rows; row += rows) {
-                std::int64_t const slot = (segment.first_position + row) % kv_page_tokens;
-                rows = std::min(segment.rows - row, kv_page_tokens - slot);
+    std::int64_t const enough =
+        std::max<std::int64_t>(1, static_cast<std::int64_t>(segments.size()) * kv_heads / (8 * omp_get_max_threads()));
+    for (AttentionSegment const& segment : segments) {
+        std::int64_t const together =
+            heads_together ? std::clamp<std::int64_t>(most / (segment.rows * group), 1, enough) : 1;
+        for (std::int64_t kv_head = 0; kv_head < kv_heads; kv_head += together)
+            over_pages(segment, [&](std::int64_t row, std::int64_t rows) {
                 std::int64_t const end = (row + rows) * group;
                 std::int64_t const splits = (segment.first_position + row) / kv_split_tokens + 1;
                 for (std::int64_t first = row * group; first < end; first += most)
-                    units.push_back({&segment, kv_head, first, std::min(most, end - first), splits});
-            }
+                    units.push_back({&segment, kv_head, std::min(together, kv_heads - kv_head), first,
+                                     std::min(most, end - first), splits});
+            });
+    }
     return units;
 }
 
@@ -118,15 +135,14 @@ void store_rows(KvPages const& pages, T const* keys, T const* values, AttentionS
                 std::int64_t head) {
     std::int64_t const size = pages.head_size;
     std::int64_t const stride = pages.kv_heads * size;
-    for (std::int64_t row = 0, count = 0; row < segment.rows; row += count) {
+    over_pages(segment, [&](std::int64_t row, std::int64_t count) {
         std::int64_t const position = segment.first_position + row;
-        std::int64_t const slot = position % kv_page_tokens;
-        count = std::min(segment.rows - row, kv_page_tokens - slot);
         std::int64_t const page = segment.page_table[static_cast<std::size_t>(position / kv_page_tokens)];
         T* const to = pages.pages.as<T>() + page * page_elements(pages) + head * size * kv_page_tokens;
         std::int64_t const from = (segment.first_row + row) * stride + head * size;
-        store_run(to, to + stride * kv_page_tokens, keys + from, values + from, stride, slot, count, size);
-    }
+        store_run(to, to + stride * kv_page_tokens, keys + from, values + from, stride, position % kv_page_tokens,
+                  count, size);
+    });
 }
 
 template <class T>
@@ -175,8 +191,9 @@ void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages
                           .pages = pages,
                           .heads = heads,
                           .scale = scale};
-    std::int64_t const most = std::is_same_v<T, float> ? kernel_table().tile_rows : AttentionTile<T>::max_queries;
-    std::vector<Unit> const& units = units_of(segments, pages.kv_heads, heads / pages.kv_heads, most);
+    constexpr bool is_float = std::is_same_v<T, float>;
+    std::int64_t const most = is_float ? kernel_table().tile_rows : AttentionTile<T>::max_queries;
+    std::vector<Unit> const& units = units_of(segments, pages.kv_heads, heads / pages.kv_heads, most, !is_float);
     auto const count = static_cast<std::int64_t>(units.size());
     AttentionKernels<T> const& kernels = kernels_of<T>(kernel_table());
     std::int64_t const threads = omp_get_max_threads();

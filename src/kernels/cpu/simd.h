@@ -392,7 +392,7 @@ SELVAGE_INLINE float reduce_max(F16 a) {
 }
 #endif
 
-// Lane i: reduce_add(x[i]), reduce_max(x[i]), with the same trees.
+// Lane i: reduce_add(x[i]), reduce_max(x[i]) for the first `count`, with the same trees; x is used up.
 #if defined(SELVAGE_SIMD_AVX512)
 template <class Operation>
 SELVAGE_INLINE F16 reduce_each(F16 const (&x)[lanes], Operation const& join) {
@@ -416,26 +416,37 @@ SELVAGE_INLINE F16 reduce_each(F16 const (&x)[lanes], Operation const& join) {
     }
     return join({_mm512_shuffle_ps(two[0].v, two[1].v, 0x88)}, {_mm512_shuffle_ps(two[0].v, two[1].v, 0xdd)});
 }
-SELVAGE_INLINE F16 reduce_add_each(F16 const (&x)[lanes]) {
+SELVAGE_INLINE F16 tree_add_each(F16 const (&x)[lanes]) {
     return reduce_each(
         x, [](F16 a, F16 b) __attribute__((always_inline)) { return a + b; });
 }
-SELVAGE_INLINE F16 reduce_max_each(F16 const (&x)[lanes]) {
+SELVAGE_INLINE F16 tree_max_each(F16 const (&x)[lanes]) {
     return reduce_each(
         x, [](F16 a, F16 b) __attribute__((always_inline)) { return max(a, b); });
 }
-#else
-[[maybe_unused]] F16 reduce_add_each(F16 const (&x)[lanes]) {
-    float sums[lanes];
-    for (int i = 0; i < lanes; ++i) sums[i] = reduce_add(x[i]);
+#endif
+SELVAGE_INLINE F16 reduce_add_each(F16 (&x)[lanes], std::int64_t count) {
+#if defined(SELVAGE_SIMD_AVX512)
+    if (count > 4) {
+        for (std::int64_t i = count; i < lanes; ++i) x[i] = set(0.0F);
+        return tree_add_each(x);
+    }
+#endif
+    float sums[lanes] = {};
+    for (std::int64_t i = 0; i < count; ++i) sums[i] = reduce_add(x[i]);
     return load(sums);
 }
-[[maybe_unused]] F16 reduce_max_each(F16 const (&x)[lanes]) {
-    float largest[lanes];
-    for (int i = 0; i < lanes; ++i) largest[i] = reduce_max(x[i]);
+SELVAGE_INLINE F16 reduce_max_each(F16 (&x)[lanes], std::int64_t count) {
+#if defined(SELVAGE_SIMD_AVX512)
+    if (count > 4) {
+        for (std::int64_t i = count; i < lanes; ++i) x[i] = set(0.0F);
+        return tree_max_each(x);
+    }
+#endif
+    float largest[lanes] = {};
+    for (std::int64_t i = 0; i < count; ++i) largest[i] = reduce_max(x[i]);
     return load(largest);
 }
-#endif
 
 // x[i][j] and x[j][i] change places.
 #if defined(SELVAGE_SIMD_AVX512)

@@ -52,17 +52,19 @@ struct Bf16Panel {
 // The two orders of sums, see kernels/README.md.
 enum class Bf16Order : std::uint8_t { pairs, tiles };
 
-// A tile of queries of one key-value head, all in one page: query i is at position[i] of its sequence, ascending.
+// A tile of queries of one or, for bf16, more key-value heads, all in one page: query i of head h has index
+// h * queries + i and is at position[i] of its sequence, ascending.
 template <class T>
 struct AttentionTile {
-    static constexpr std::int64_t max_queries = 16;  // for floats at most the table's tile_rows
+    static constexpr std::int64_t max_queries = 16;  // of all heads; for floats at most the table's tile_rows
     T* out[max_queries];
     float* log_sum_exp[max_queries];  // null: not kept
     T const* query[max_queries];
     std::int64_t position[max_queries];
-    std::int64_t queries = 0;
+    std::int64_t queries = 0;  // of each head
+    std::int64_t heads = 1;
     std::int64_t stored = 0;   // positions of the sequence that its pages hold
-    T const* pages = nullptr;  // page p of this head: keys at pages + p * page_size, values at + values_offset
+    T const* pages = nullptr;  // page p of the first head: keys at pages + p * page_size, values at + values_offset
     std::int64_t page_size = 0;
     std::int64_t values_offset = 0;
     std::int32_t const* page_table = nullptr;
@@ -71,7 +73,7 @@ struct AttentionTile {
 };
 
 // Running softmax of a tile after a split: as floats, at a cache line.
-constexpr std::int64_t attention_state_floats = 16 * (2 + 256);
+constexpr std::int64_t attention_state_floats = 16 * (4 + 256);
 
 template <class T>
 struct AttentionKernels {

@@ -24,9 +24,16 @@ struct Halves {
 
 // Running softmax of a split, in powers of two: weights are 2^(score - max), scores times scale log2(e).
 struct State {
-    alignas(64) float max[max_queries];
-    alignas(64) float sum[max_queries];
+    alignas(64) float max[2 * max_queries];  // with room for a whole vector from any query on
+    alignas(64) float sum[2 * max_queries];
     alignas(64) float value[max_queries * max_head];
+};
+
+// A page of one head. Steps go page by page, and in a page head by head, as keys and values lie in memory.
+struct Step {
+    std::int64_t page;
+    std::int64_t head;
+    std::int64_t buffer;  // 0 or 1, of scores and what rescales values
 };
 
 struct Work {
@@ -41,7 +48,7 @@ struct Work {
     alignas(64) float product[max_queries * max_head];
 
     explicit Work(AttentionTile<BFloat16> const& tile) : t(tile) {
-        for (std::int64_t i = 0; i < t.queries; ++i)
+        for (std::int64_t i = 0; i < t.heads * t.queries; ++i)
             for (std::int64_t d = 0; d < depth; d += lanes)
                 store(queries.data() + i * depth + d,
                       d < t.head_size ? load(t.query[i] + d, t.head_size - d) : set(0.0F));
@@ -50,13 +57,17 @@ struct Work {
     std::int64_t visible(std::int64_t page) const {
         return smaller(page_tokens, t.position[t.queries - 1] + 1 - page * page_tokens);
     }
-    BFloat16 const* page_memory(std::int64_t page) const { return t.pages + t.page_table[page] * t.page_size; }
+    BFloat16 const* memory(Step const& step) const {
+        return t.pages + t.page_table[step.page] * t.page_size + step.head * t.head_size * page_tokens;
+    }
 
-    // Keys [head_size / 2][64][2] with zeros up to the depth of a product.
+    // Keys [4][head_size / 2][16][2] with zeros up to the depth of a product.
     BFloat16 const* keys(BFloat16 const* page) {
         if (t.head_size == depth) return page;
-        for (std::int64_t i = 0; i < depth * page_tokens; i += 2 * lanes)
-            store_words(copy.data() + i, i < t.head_size * page_tokens ? load_words(page + i) : set(0.0F));
+        for (std::int64_t i = 0; i < page_tokens; i += lanes)
+            for (std::int64_t d = 0; d < depth; d += 2)
+                store_words(copy.data() + i * depth + d * lanes,
+                            d < t.head_size ? load_words(page + i * t.head_size + d * lanes) : set(0.0F));
         return copy.data();
     }
     // Values of the tokens first .. end - 1 with zeros from token `stored` on and up to the depth.
@@ -73,24 +84,27 @@ struct Work {
     }
 };
 
-void page_scores(Work& w, std::int64_t page) {
-    pair_product({.c = w.scores[page % 2],
+void page_scores(Work& w, Step const& step) {
+    pair_product({.c = w.scores[step.buffer],
                   .c_stride = page_tokens,
-                  .a = w.queries.data(),
+                  .a = w.queries.data() + step.head * w.t.queries * w.depth,
                   .a_stride = w.depth,
-                  .b = w.keys(w.page_memory(page)),
-                  .b_stride = 2 * page_tokens,
+                  .b = w.keys(w.memory(step)),
+                  .b_stride = 2 * lanes,
+                  .b_columns = lanes * w.depth,
                   .depth = w.depth,
                   .add = false},
-                 w.t.queries, rounded_up(w.visible(page), lanes));
+                 w.t.queries, rounded_up(w.visible(step.page), lanes));
 }
 
 // Scores to weights, and the state's maximum and sum, over the first 16 Vectors keys of a page; weights are zero from
 // there to the end of the chunk.
 template <int Vectors, bool Masked>
-void page_weights(Work& w, State& state, std::int64_t page) {
+void page_weights(Work& w, State& state, Step const& step) {
     AttentionTile<BFloat16> const& t = w.t;
-    float* const scores = w.scores[page % 2];
+    float* const scores = w.scores[step.buffer];
+    float* const state_max = state.max + step.head * t.queries;
+    float* const state_sum = state.sum + step.head * t.queries;
     F16 rows[lanes];
     for (std::int64_t i = 0; i < t.queries; ++i) {
         float* const score = scores + i * page_tokens;
@@ -98,22 +112,21 @@ void page_weights(Work& w, State& state, std::int64_t page) {
         for (int v = 0; v < Vectors; ++v) {
             F16 x = load(score + v * lanes);
             if constexpr (Masked) {
-                x = first(t.position[i] + 1 - page * page_tokens - v * lanes, x, set(-__builtin_inff()));
+                x = first(t.position[i] + 1 - step.page * page_tokens - v * lanes, x, set(-__builtin_inff()));
                 store(score + v * lanes, x);
             }
             rows[i] = max(rows[i], x);
         }
     }
-    for (std::int64_t i = t.queries; i < lanes; ++i) rows[i] = set(0.0F);
-    F16 const old_max = load(state.max);
-    F16 const new_max = max(old_max, reduce_max_each(rows) * set(w.scale));
+    F16 const old_max = load(state_max);
+    F16 const new_max = max(old_max, reduce_max_each(rows, t.queries) * set(w.scale));
     F16 const shrink = exp2_coarse(old_max - new_max);
-    store(state.max, new_max);
-    store(w.shrink[page % 2], shrink);
+    store(state_max, new_max, t.queries);
+    store(w.shrink[step.buffer], shrink);
     for (std::int64_t i = 0; i < t.queries; ++i) {
         float const* const score = scores + i * page_tokens;
         BFloat16* const weight = w.weights.data() + i * page_tokens;
-        F16 const offset = set(-state.max[i]);
+        F16 const offset = set(-state_max[i]);
         F16 p[4];
         rows[i] = set(0.0F);
         for (int v = 0; v < Vectors; ++v) {
@@ -124,15 +137,29 @@ void page_weights(Work& w, State& state, std::int64_t page) {
         store(weight, p[0], p[1]);
         if constexpr (Vectors > 2) store(weight + chunk, p[2], p[3]);
     }
-    store(state.sum, fma(load(state.sum), shrink, reduce_add_each(rows)));
+    store(state_sum, fma(load(state_sum), shrink, reduce_add_each(rows, t.queries)), t.queries);
+}
+
+void page_weights(Work& w, State& state, Step const& step) {
+    std::int64_t const visible = w.visible(step.page);
+    if (w.t.position[0] >= (step.page + 1) * page_tokens - 1)
+        page_weights<4, false>(w, state, step);
+    else if (visible <= lanes)
+        page_weights<1, true>(w, state, step);
+    else if (visible <= 2 * lanes)
+        page_weights<2, true>(w, state, step);
+    else if (visible <= 3 * lanes)
+        page_weights<3, true>(w, state, step);
+    else
+        page_weights<4, true>(w, state, step);
 }
 
 // The product of a page's weights and values, from zero.
-void page_product(Work& w, std::int64_t page) {
+void page_product(Work& w, Step const& step) {
     AttentionTile<BFloat16> const& t = w.t;
-    BFloat16 const* const values = w.page_memory(page) + t.values_offset;
-    std::int64_t const width = rounded_up(w.visible(page), chunk);
-    std::int64_t const stored = t.stored - page * page_tokens;
+    BFloat16 const* const values = w.memory(step) + t.values_offset;
+    std::int64_t const width = rounded_up(w.visible(step.page), chunk);
+    std::int64_t const stored = t.stored - step.page * page_tokens;
     std::int64_t const whole = t.head_size < w.depth ? 0 : smaller(width, stored / chunk * chunk);
     PairProduct x{.c = w.product,
                   .c_stride = w.depth,
@@ -152,33 +179,36 @@ void page_product(Work& w, std::int64_t page) {
 }
 
 // The split's values take in the product of a page.
-void add_product(Work const& w, State& state, std::int64_t page) {
+void add_product(Work const& w, State& state, Step const& step) {
+    float* const value = state.value + step.head * w.t.queries * w.depth;
     std::int64_t const elements = w.t.queries * w.depth;
-    if (page % pages_per_split == 0) {
-        for (std::int64_t d = 0; d < elements; d += lanes) store(state.value + d, load(w.product + d));
+    if (step.page % pages_per_split == 0) {
+        for (std::int64_t d = 0; d < elements; d += lanes) store(value + d, load(w.product + d));
         return;
     }
     for (std::int64_t i = 0; i < w.t.queries; ++i) {
-        F16 const shrink = set(w.shrink[page % 2][i]);
+        F16 const shrink = set(w.shrink[step.buffer][i]);
         for (std::int64_t d = i * w.depth; d < (i + 1) * w.depth; d += lanes)
-            store(state.value + d, fma(load(state.value + d), shrink, load(w.product + d)));
+            store(value + d, fma(load(value + d), shrink, load(w.product + d)));
     }
 }
 
 void reset(State& state) {
-    store(state.max, set(-__builtin_inff()));
-    store(state.sum, set(0.0F));
+    for (std::int64_t i = 0; i < 2 * max_queries; i += lanes) {
+        store(state.max + i, set(-__builtin_inff()));
+        store(state.sum + i, set(0.0F));
+    }
 }
 
 // total = total and split together.
-void merge(State& total, State const& split, std::int64_t rows, std::int64_t depth) {
+void merge(State& total, State const& split, std::int64_t queries, std::int64_t depth) {
     F16 const new_max = max(load(total.max), load(split.max));
     alignas(64) float shrink[2][lanes];
     store(shrink[0], exp2_coarse(load(total.max) - new_max));
     store(shrink[1], exp2_coarse(load(split.max) - new_max));
     store(total.sum, fma(load(total.sum), load(shrink[0]), load(split.sum) * load(shrink[1])));
     store(total.max, new_max);
-    for (std::int64_t i = 0; i < rows; ++i)
+    for (std::int64_t i = 0; i < queries; ++i)
         for (std::int64_t d = i * depth; d < (i + 1) * depth; d += lanes)
             store(total.value + d,
                   fma(load(total.value + d), set(shrink[0][i]), load(split.value + d) * set(shrink[1][i])));
@@ -186,7 +216,7 @@ void merge(State& total, State const& split, std::int64_t rows, std::int64_t dep
 
 void write(Work const& w, State const& total) {
     AttentionTile<BFloat16> const& t = w.t;
-    for (std::int64_t i = 0; i < t.queries; ++i) {
+    for (std::int64_t i = 0; i < t.heads * t.queries; ++i) {
         F16 const sum = set(total.sum[i]);
         // + 0: the sign of a zero depends on the zeros that were added.
         for (std::int64_t d = 0; d < t.head_size; d += lanes)
@@ -196,30 +226,29 @@ void write(Work const& w, State const& total) {
     }
 }
 
-// The pages of split `index` into its state. A page's products are under way while the weights of the one before are
+// The pages of split `index` into its state. A step's products are under way while the weights of the one before are
 // computed.
 void one_split(Work& w, std::int64_t index, std::int64_t pages, State& split) {
     std::int64_t const begin = index * pages_per_split;
-    std::int64_t const end = smaller(pages, begin + pages_per_split);
+    std::int64_t const steps = (smaller(pages, begin + pages_per_split) - begin) * w.t.heads;
     reset(split);
-    page_scores(w, begin);
-    for (std::int64_t page = begin; page < end; ++page) {
-        if (page + 1 < end) page_scores(w, page + 1);
-        std::int64_t const vectors = rounded_up(w.visible(page), lanes) / lanes;
-        if (page + 1 < pages)
-            page_weights<4, false>(w, split, page);
-        else if (vectors == 1)
-            page_weights<1, true>(w, split, page);
-        else if (vectors == 2)
-            page_weights<2, true>(w, split, page);
-        else if (vectors == 3)
-            page_weights<3, true>(w, split, page);
-        else
-            page_weights<4, true>(w, split, page);
-        if (page > begin) add_product(w, split, page - 1);
-        page_product(w, page);
+    Step next{.page = begin, .head = 0, .buffer = 0};
+    Step before = next;
+    page_scores(w, next);
+    for (std::int64_t i = 0; i < steps; ++i) {
+        Step const step = next;
+        next.buffer = 1 - next.buffer;
+        if (++next.head == w.t.heads) {
+            next.head = 0;
+            ++next.page;
+        }
+        if (i + 1 < steps) page_scores(w, next);
+        page_weights(w, split, step);
+        if (i > 0) add_product(w, split, before);
+        page_product(w, step);
+        before = step;
     }
-    add_product(w, split, end - 1);
+    add_product(w, split, before);
 }
 
 std::int64_t pages_of(AttentionTile<BFloat16> const& t) { return t.position[t.queries - 1] / page_tokens + 1; }
@@ -233,7 +262,7 @@ void attention_tile(AttentionTile<BFloat16> const& t) {
     for (std::int64_t index = 1; index * pages_per_split < pages; ++index) {
         State split;
         one_split(w, index, pages, split);
-        merge(total, split, t.queries, w.depth);
+        merge(total, split, t.heads * t.queries, w.depth);
     }
     write(w, total);
 }
@@ -249,7 +278,8 @@ void attention_merge(AttentionTile<BFloat16> const& t, float const* states) {
     Work const w(t);
     State total = *reinterpret_cast<State const*>(states);
     for (std::int64_t index = 1; index * pages_per_split < pages_of(t); ++index)
-        merge(total, *reinterpret_cast<State const*>(states + index * attention_state_floats), t.queries, w.depth);
+        merge(total, *reinterpret_cast<State const*>(states + index * attention_state_floats), t.heads * t.queries,
+              w.depth);
     write(w, total);
 }
 

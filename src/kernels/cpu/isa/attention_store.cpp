@@ -28,17 +28,21 @@ void store_keys(float* to, float const* from, std::int64_t stride, std::int64_t 
         }
 }
 
+// To [4][size / 2][16][2].
 void store_keys_bf16(BFloat16* to, BFloat16 const* from, std::int64_t stride, std::int64_t slot, std::int64_t count,
                      std::int64_t size) {
-    if (count < 4) {
-        for (std::int64_t i = 0; i < count; ++i)
-            for (std::int64_t d = 0; d < size; d += 2)
-                __builtin_memcpy(to + d * page_tokens + 2 * (slot + i), from + i * stride + d, 2 * sizeof(BFloat16));
-        return;
+    for (std::int64_t i = 0, tokens = 0; i < count; i += tokens) {
+        std::int64_t const lane = (slot + i) % lanes;
+        BFloat16* const tile = to + (slot + i - lane) * size + 2 * lane;
+        tokens = smaller(count - i, lanes - lane);
+        if (tokens < 4) {
+            for (std::int64_t j = 0; j < tokens; ++j)
+                for (std::int64_t d = 0; d < size; d += 2)
+                    __builtin_memcpy(tile + d * lanes + 2 * j, from + (i + j) * stride + d, 2 * sizeof(BFloat16));
+        } else {
+            pack_transposed_pairs(tile, 2 * lanes, size, from + i * stride, stride, tokens, size, tokens);
+        }
     }
-    for (std::int64_t token = 0; token < count; token += lanes)
-        pack_transposed_pairs(to + 2 * (slot + token), 2 * page_tokens, size, from + token * stride, stride,
-                              smaller(lanes, count - token), size, count - token);
 }
 
 void store_values_bf16(BFloat16* to, BFloat16 const* from, std::int64_t stride, std::int64_t slot, std::int64_t count,

@@ -59,7 +59,8 @@ struct PairProduct {
     BFloat16 const* a;
     std::int64_t a_stride;
     BFloat16 const* b;
-    std::int64_t b_stride;  // from one pair of rows to the next
+    std::int64_t b_stride;               // from one pair of rows to the next
+    std::int64_t b_columns = 2 * lanes;  // from 16 columns to the next 16
     std::int64_t depth;
     bool add;
 };
@@ -91,7 +92,7 @@ SELVAGE_INLINE void tile_block(PairProduct const& x, std::int64_t i, std::int64_
     constexpr int b2 = Rows == 1 ? 7 : b0;
     for (std::int64_t k = 0; k < x.depth; k += 2 * lanes) {
         BFloat16 const* const a = x.a + lanes * i * x.a_stride + k;
-        BFloat16 const* const b = x.b + k / 2 * x.b_stride + 2 * lanes * j;
+        BFloat16 const* const b = x.b + k / 2 * x.b_stride + j * x.b_columns;
         tile_load<4>(a, 2 * x.a_stride);
         tile_load<b0>(b, 2 * x.b_stride);
         tile_product<0, 4, b0>();
@@ -100,16 +101,16 @@ SELVAGE_INLINE void tile_block(PairProduct const& x, std::int64_t i, std::int64_
             tile_product<Columns, 5, b0>();
         }
         if constexpr (Columns > 1) {
-            tile_load<b1>(b + 2 * lanes, 2 * x.b_stride);
+            tile_load<b1>(b + x.b_columns, 2 * x.b_stride);
             tile_product<1, 4, b1>();
             if constexpr (Rows > 1) tile_product<Columns + 1, 5, b1>();
         }
         if constexpr (Columns > 2) {
-            tile_load<b2>(b + 4 * lanes, 2 * x.b_stride);
+            tile_load<b2>(b + 2 * x.b_columns, 2 * x.b_stride);
             tile_product<2, 4, b2>();
         }
         if constexpr (Columns > 3) {
-            tile_load<b0>(b + 6 * lanes, 2 * x.b_stride);
+            tile_load<b0>(b + 3 * x.b_columns, 2 * x.b_stride);
             tile_product<3, 4, b0>();
         }
     }
@@ -147,7 +148,8 @@ SELVAGE_INLINE void pair_block(PairProduct const& x, std::int64_t i, std::int64_
             acc[r][v] = x.add ? load(x.c + (i + r) * x.c_stride + j + v * lanes) : set(0.0F);
     for (std::int64_t k = 0; k < x.depth; k += 2) {
         Pairs16 column[Vectors];
-        for (int v = 0; v < Vectors; ++v) column[v] = load_pairs(x.b + k / 2 * x.b_stride + 2 * (j + v * lanes));
+        for (int v = 0; v < Vectors; ++v)
+            column[v] = load_pairs(x.b + k / 2 * x.b_stride + (j / lanes + v) * x.b_columns);
         for (int r = 0; r < Rows; ++r) {
             Pairs16 const value = set_pair(x.a + (i + r) * x.a_stride + k);
             for (int v = 0; v < Vectors; ++v) acc[r][v] = fma_pairs(value, column[v], acc[r][v]);
