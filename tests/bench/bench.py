@@ -12,6 +12,7 @@ import plan
 from workers import WorkerError
 
 ROUNDS, QUICK_ROUNDS = 5, 2
+MOST_BUSY = 0.1  # share of the processors that others may use
 
 
 def start_workers(group, note):
@@ -68,18 +69,25 @@ def main():
         notes.append(text)
         print(f"  {text}", flush=True)
 
-    torch = plan.python_with_torch(options.python) if options.python else ""
-    about["torch"] = torch or None
-    if not torch:
+    about["selvage"] = plan.version_of_selvage(options.build / "selvage")
+    about["torch"] = plan.version_of_torch(options.python) if options.python else ""
+    if not about["torch"]:
         programs = plan.Programs(options.build, quick=options.quick)
         note("no PyTorch here: the figures against it are left out")
+    chosen = [group for group in plan.groups(programs) if options.only in group.name]
+    if not chosen:
+        print(f"bench.py: no group has \"{options.only}\" in its name; there are "
+              f"{', '.join(group.name for group in plan.groups(programs))}", file=sys.stderr)
+        sys.exit(64)
+    about["busy_before"] = round(figures.busy_share(), 3)
+    if about["busy_before"] > MOST_BUSY:
+        note(f"other programs use {100 * about['busy_before']:.0f}% of the processors: the figures will be off")
     begun = time.monotonic()
-    for group in plan.groups(programs):
-        if options.only not in group.name:
-            continue
+    for group in chosen:
         print(f"[{time.monotonic() - begun:4.0f} s] {group.name}", flush=True)
         rows += measure(group, QUICK_ROUNDS if options.quick else ROUNDS, note)
-    print(f"[{time.monotonic() - begun:4.0f} s] {about}\n\n{figures.table(rows)}")
+    print(f"[{time.monotonic() - begun:4.0f} s] done\n")
+    print(*(f"{key}: {value}" for key, value in about.items()), "", figures.table(rows), sep="\n")
     if options.json:
         figures.write_json(options.json, about, rows, notes)
 

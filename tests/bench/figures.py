@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import statistics
+import time
 from typing import Callable, Optional
 
 
@@ -80,6 +81,7 @@ def cpu_info():
 
 
 def machine():
+    """Of the processor and the memory; bench.py adds the programs."""
     info = cpu_info()
     flags = set(info.get("flags", "").split())
     wanted = ["avx2", "avx512f", "avx512_bf16", "amx_bf16"]
@@ -88,6 +90,22 @@ def machine():
             "cores": len(os.sched_getaffinity(0)),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "instructions": [flag for flag in wanted if flag in flags]}
+
+
+def busy_share(seconds=1.0):
+    """How much of the processors other programs use now, 0 to 1; 0 where the system does not say."""
+    def times():
+        first = pathlib.Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0]
+        fields = [int(field) for field in first.split()[1:]]
+        return sum(fields[:8]), fields[3] + fields[4]  # all; idle and waiting
+
+    try:
+        before = times()
+        time.sleep(seconds)
+        after = times()
+    except OSError:
+        return 0.0
+    return 1 - (after[1] - before[1]) / max(1, after[0] - before[0])
 
 
 def write_json(path, about, rows, notes):

@@ -76,6 +76,9 @@ class Figures(unittest.TestCase):
         self.assertGreater(content["machine"]["cores"], 0)
         self.assertLessEqual({"name", "value", "unit", "goal", "spread"}, set(content["figures"][0]))
 
+    def test_busy_share(self):
+        self.assertTrue(0 <= figures.busy_share(0.05) <= 1)
+
     def test_table(self):
         text = figures.table([figures.evaluate(Figure("x", "GB/s", plan.rate_of("a")), rounds(a=[12345])),
                               figures.evaluate(self.RATIO, rounds(a=[100], b=[100]))])

@@ -15,6 +15,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 OURS = ("1x2", "2x1")  # ranks x threads
 BYTES = {"f32": 4, "bf16": 2}
+# PyTorch keeps its memory, and in huge pages, instead of asking the system for it in every step.
+REUSE = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736", "THP_MEM_ALLOC_ENABLE": "1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Programs:
 
     def peer(self, script, *options):
         return lambda: Worker([self.python, "-B", HERE / "peers" / script, *options,
-                               "--seconds", 0.3 if self.quick else 1.5, "--budget", 60 if self.quick else 120])
+                               "--seconds", 0.3 if self.quick else 1.5, "--budget", 30 if self.quick else 60], REUSE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +92,8 @@ def generation(programs, streams, vs_torch, vs_ceiling, precision="bf16"):
     workers = {"1x2": programs.driver("generate", *common, "--streams", streams, "--threads", 2)}
     if streams > 1:
         workers["2x1"] = programs.driver("generate", *common, "--streams", streams // 2, ranks=2)
-    workers = with_peer(programs, workers, "generate.py", *common, "--streams", streams)
+    if vs_torch is not None or streams == 1:
+        workers = with_peer(programs, workers, "generate.py", *common, "--streams", streams)
     workers["ceiling"] = programs.driver("ceiling-generate", *common, "--streams", streams, "--threads", 2)
     figures = [Figure(f"{name}_vs_torch", "ratio", ratio("ours", "torch"), vs_torch),
                Figure(f"{name}_vs_ceiling", "ratio", ratio("ours", "ceiling"), vs_ceiling),
@@ -155,10 +158,16 @@ def groups(programs):
             start(programs)]
 
 
-def python_with_torch(python):
-    """The version of its PyTorch; empty: it has none."""
+def version_of_torch(python):
+    """Empty: this Python has none."""
     asked = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True,
                            check=False)
     return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
+def version_of_selvage(selvage):
+    """Lines of `selvage --version`: itself, its commit, its libraries and the instruction set."""
+    asked = subprocess.run([selvage, "--version"], capture_output=True, text=True, check=False)
+    return asked.stdout.splitlines()
 
 

@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
       value=$2
       if [ "$1" = --json ]; then
         value=$(realpath -m -- "$2")
-        [ -d "$(dirname "$value")" ] && [ ! -d "$value" ] || bad_option "--json $2 cannot be written (no such folder)"
+        [ -w "$(dirname "$value")" ] && [ ! -d "$value" ] || bad_option "--json $2 cannot be written there"
       fi
       options+=("$1=$value")
       shift ;;
@@ -55,7 +55,7 @@ peer_python() {
   fi
   local venv=build/bench/venv
   [ -x "$venv/bin/python" ] || "$system_python" -m venv "$venv" >&2 || return 0
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade torch >&2 ||
+  "$venv/bin/python" -m pip install --quiet --retries 2 --disable-pip-version-check --upgrade torch >&2 ||
     echo "PyTorch cannot be fetched from the Python registry; using what is there." >&2
   "$venv/bin/python" -c 'import torch' 2>/dev/null && echo "$venv/bin/python"
   return 0

@@ -14,7 +14,7 @@ namespace selvage::bench {
 namespace {
 
 constexpr int round_tag = 7001;
-constexpr auto nap = std::chrono::milliseconds(1);
+constexpr auto nap = std::chrono::milliseconds(10);
 
 void print(Numbers const& numbers) {
     char const* separator = "";
