@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "comm/ordered.h"
@@ -75,15 +74,13 @@ void ShardedAdamW::update(TensorView gradient, double gradient_scale, double lea
     }
 }
 
-void ShardedAdamW::gather_values(TensorView send) {
+void ShardedAdamW::gather_values() {
     if (shards_.size() == 1) return;
     TensorView const values = parameters_.values();
-    std::size_t const bytes = value_bytes_[static_cast<std::size_t>(rank_)];
-    if (bytes > 0) std::memcpy(send.raw(), values.rows(shard().begin, shard().end).raw(), bytes);
+    auto* const all = static_cast<std::byte*>(values.raw());
     grid_.data().all_gather_v(
-        {static_cast<std::byte const*>(send.raw()), bytes},
-        {static_cast<std::byte*>(values.raw()), static_cast<std::size_t>(values.elements()) * sizeof(float)},
-        value_bytes_);
+        {all + static_cast<std::size_t>(shard().begin) * sizeof(float), value_bytes_[static_cast<std::size_t>(rank_)]},
+        {all, static_cast<std::size_t>(values.elements()) * sizeof(float)}, value_bytes_);
 }
 
 ShardedAdamW::Result ShardedAdamW::step(TensorView gradient, double weight_sum, std::int64_t step,
@@ -99,7 +96,7 @@ ShardedAdamW::Result ShardedAdamW::step(TensorView gradient, double weight_sum, 
     bool const too_long = options_.clip > 0 && result.grad_norm > options_.clip;
     double const clip_factor = too_long ? options_.clip / result.grad_norm : 1.0;
     update(gradient, clip_factor / weight_sum, result.learning_rate, step);
-    gather_values(gradient);
+    gather_values();
     return result;
 }
 

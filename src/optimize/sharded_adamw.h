@@ -28,8 +28,7 @@ class ShardedAdamW {
         bool finite = true;  // false: nothing was changed
     };
     // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data: norm,
-    // clip, update of the shard, then all ranks gather the new values. The gradient's buffer is used up: it is what the
-    // new values are sent from.
+    // clip, update of the shard, then all ranks gather the new values.
     Result step(TensorView gradient, double weight_sum, std::int64_t step, std::int64_t total_steps);
 
   private:
@@ -42,7 +41,7 @@ class ShardedAdamW {
     // Of the whole gradient: fp64 sums per block, gathered in block order, one fixed tree.
     double sum_of_squares(TensorView gradient);
     void update(TensorView gradient, double gradient_scale, double learning_rate, std::int64_t step);
-    void gather_values(TensorView send);
+    void gather_values();
 
     ProcessGrid const& grid_;
     ParameterSet& parameters_;
