@@ -13,8 +13,8 @@
 namespace selvage {
 namespace {
 
-// Prompt rows of one step, beside the decoding rows: enough for products at full speed, few enough that a long prompt
-// does not hold up the others.
+// The most prompt rows of one step, beside the decoding rows: enough for products at full speed, few enough that a long
+// prompt does not hold up the others.
 constexpr std::int64_t prefill_rows = 256;
 constexpr auto nap = std::chrono::microseconds(100);
 
@@ -136,9 +136,9 @@ void Engine::State::step(std::int64_t round, Hooks const& hooks, Done const& don
     counters.prefill_tokens += scheduler.prefill_rows();
     counters.generated_tokens += static_cast<std::int64_t>(drawing);
     counters.preemptions = scheduler.preemptions();
+    counters.shared_tokens = scheduler.shared_positions();
     counters.busy_seconds += timer.seconds();
-    while (std::optional<Sequence> finished = scheduler.take_finished())
-        done(finished->order(), std::move(finished->draft()));
+    scheduler.take_finished([&](Sequence&& finished) { done(finished.order(), std::move(finished.draft())); });
 }
 
 void Engine::State::draw(TensorView hidden, std::size_t first, std::size_t count, std::int64_t round,

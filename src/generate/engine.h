@@ -66,6 +66,7 @@ class Engine {
     struct Counters {
         std::int64_t generated_tokens = 0;
         std::int64_t prefill_tokens = 0;
+        std::int64_t shared_tokens = 0;  // of prompts, not computed as another sequence's pages held them
         std::int64_t steps = 0;
         std::int64_t preemptions = 0;
         double busy_seconds = 0;

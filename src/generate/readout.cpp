@@ -8,13 +8,6 @@
 #include "kernels/softmax.h"
 
 namespace selvage {
-namespace {
-
-// Rows whose integer weights exist at once: few, so that they stay in the processor's cache.
-constexpr std::int64_t weight_rows = 8;
-
-}  // namespace
-
 std::uint64_t draw_bits(std::uint64_t seed, Purpose purpose, std::int64_t round, std::int64_t example,
                         std::int64_t position, std::int32_t sample, std::int32_t turn) {
     // What DrawIndex has room for; beyond it two samples would share their draws.
@@ -33,15 +26,19 @@ Readout::Readout(Arena& arena, Model& model, std::int64_t rows)
       logits_(arena, "readout logits", DType::f32, {rows, model.config().vocabulary}),
       log_sum_exp_(arena, "readout rows", DType::f32, {rows}),
       tokens_(arena, "readout rows", DType::i32, {rows}),
-      values_(arena, "readout rows", DType::f32, {rows}),
-      weights_(arena, "sampling weights", DType::i64, {weight_rows, model.config().vocabulary}) {}
+      values_(arena, "readout rows", DType::f32, {rows}) {
+    samplings_.reserve(static_cast<std::size_t>(rows));
+}
 
 void Readout::read(TensorView hidden, std::span<std::int32_t const> rows) {
     rows_ = static_cast<std::int64_t>(rows.size());
     SELVAGE_CHECK(0 < rows_ && rows_ <= most_rows_, "{} rows of at most {}", rows_, most_rows_);
     kernels::gather_rows(hidden_.first(rows_), hidden, TensorView::of(rows.data(), {rows_}), stream_);
     model_.logits(logits_.first(rows_), hidden_.first(rows_));
-    kernels::log_sum_exp(log_sum_exp_.first(rows_), logits_.first(rows_), stream_);
+    summed_ = false;
+}
+
+void Readout::check_finite() const {
     float const* const sums = log_sum_exp_.view().as<float>();
     if (!std::all_of(sums, sums + rows_, [](float sum) { return std::isfinite(sum); }))
         fail(ExitCode::bad_data,
@@ -52,6 +49,11 @@ void Readout::read(TensorView hidden, std::span<std::int32_t const> rows) {
 void Readout::log_probability(std::span<float> out, std::span<Token const> tokens) {
     SELVAGE_CHECK(static_cast<std::int64_t>(tokens.size()) == rows_ && out.size() == tokens.size(),
                   "{} tokens for {} rows", tokens.size(), rows_);
+    if (!summed_) {
+        kernels::log_sum_exp(log_sum_exp_.first(rows_), logits_.first(rows_), stream_);
+        check_finite();
+        summed_ = true;
+    }
     kernels::target_log_probability(TensorView::of(out.data(), {rows_}), logits_.first(rows_),
                                     log_sum_exp_.first(rows_), TensorView::of(tokens.data(), {rows_}), stream_);
 }
@@ -64,35 +66,15 @@ void Readout::argmax(std::span<Token> out) {
 void Readout::sample(std::span<SampledToken> out, std::span<Draw const> draws) {
     SELVAGE_CHECK(static_cast<std::int64_t>(draws.size()) == rows_ && out.size() == draws.size(),
                   "{} draws for {} rows", draws.size(), rows_);
-    // Blocks of rows of one temperature.
-    for (std::size_t first = 0; first < draws.size();) {
-        std::size_t end = first + 1;
-        auto const full = first + static_cast<std::size_t>(weight_rows);
-        while (end < draws.size() && end < full && draws[end].sampler.temperature == draws[first].sampler.temperature)
-            ++end;
-        sample_block(out.subspan(first, end - first), draws.subspan(first, end - first),
-                     static_cast<std::int64_t>(first));
-        first = end;
-    }
-}
-
-void Readout::sample_block(std::span<SampledToken> out, std::span<Draw const> draws, std::int64_t first) {
-    auto const count = static_cast<std::int64_t>(draws.size());
-    TensorView const logits = logits_.view().rows(first, first + count);
-    auto const temperature = static_cast<float>(draws.front().sampler.temperature);  // 0 also where it is below floats
-    if (temperature == 0) {
-        TensorView const tokens = tokens_.first(count);
-        kernels::argmax(tokens, logits, model_.drawable_ids(), stream_);
-        for (std::size_t i = 0; i < out.size(); ++i) out[i] = {tokens.as<Token>()[i], 0.0F};
-        return;
-    }
-    TensorView const weights = weights_.first(count);
-    kernels::fixed_point_weights(weights, logits, model_.drawable_ids(), temperature, stream_);
-    auto const vocabulary = static_cast<std::size_t>(weights.dim(1));
-    for (std::size_t i = 0; i < out.size(); ++i) {
-        std::span<std::int64_t const> const row(weights.as<std::int64_t>() + i * vocabulary, vocabulary);
-        out[i] = sample_token(row, draws[i].sampler, draws[i].bits);
-    }
+    samplings_.clear();
+    for (Draw const& draw : draws)
+        samplings_.push_back({draw.sampler.temperature, draw.sampler.top_p, draw.sampler.top_k, draw.bits});
+    TensorView const tokens = tokens_.first(rows_), values = values_.first(rows_);
+    kernels::sample(tokens, values, summed_ ? TensorView() : log_sum_exp_.first(rows_), logits_.first(rows_),
+                    model_.drawable_ids(), samplings_, stream_);
+    if (!summed_) check_finite();
+    summed_ = true;
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = {tokens.as<Token>()[i], values.as<float>()[i]};
 }
 
 }  // namespace selvage

@@ -7,6 +7,7 @@
 
 #include "base/philox.h"
 #include "generate/sampler.h"
+#include "kernels/sampling.h"
 #include "model/model.h"
 
 namespace selvage {
@@ -25,22 +26,25 @@ class Readout {
     Readout(Arena& arena, Model& model, std::int64_t rows);
     std::int64_t most_rows() const { return most_rows_; }
 
-    // Logits of some rows of `hidden`, and their log-sum-exp, for the calls below. Error (bad_data): not finite.
+    // Logits of some rows of `hidden`, for the calls below.
     void read(TensorView hidden, std::span<std::int32_t const> rows);
-    // One token per row read; argmax and sample choose among model.drawable_ids(). The functions of training:
-    // temperature 1, nothing cut.
+    // One token per row read; argmax and sample choose among model.drawable_ids(). The log-probabilities are those of
+    // training: temperature 1, nothing cut. log_probability and sample are an error (bad_data) where a row's
+    // log-sum-exp is not finite.
     void log_probability(std::span<float> out, std::span<Token const> tokens);
     void argmax(std::span<Token> out);
     void sample(std::span<SampledToken> out, std::span<Draw const> draws);
 
   private:
-    void sample_block(std::span<SampledToken> out, std::span<Draw const> draws, std::int64_t first);
+    void check_finite() const;
 
     Model& model_;
     Stream stream_;
     std::int64_t most_rows_;
     std::int64_t rows_ = 0;
-    Tensor hidden_, logits_, log_sum_exp_, tokens_, values_, weights_;
+    bool summed_ = false;  // log_sum_exp_ is that of the rows read
+    Tensor hidden_, logits_, log_sum_exp_, tokens_, values_;
+    std::vector<kernels::Sampling> samplings_;
 };
 
 }  // namespace selvage

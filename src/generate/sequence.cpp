@@ -29,6 +29,7 @@ Sequence::Sequence(DraftRequest request, std::int64_t order, std::int64_t contex
     }
     auto const tokens = static_cast<std::size_t>(most_tokens());
     inputs_.reserve(inputs_.size() + tokens);
+    pages.reserve(static_cast<std::size_t>(most_positions() / kernels::kv_page_tokens + 1));
     draft_.tokens.reserve(tokens);
     draft_.logprob.reserve(tokens);
     draft_.sampled_logprob.reserve(tokens);
@@ -42,6 +43,13 @@ std::int64_t Sequence::most_tokens() const {
 
 std::int64_t Sequence::most_positions() const {
     return static_cast<std::int64_t>(request_.prompt.size()) + std::max<std::int64_t>(0, most_tokens() - 1);
+}
+
+std::span<Token const> Sequence::prompt_page(std::int64_t page) const {
+    auto const first = static_cast<std::size_t>(page * kernels::kv_page_tokens);
+    auto const size = static_cast<std::size_t>(kernels::kv_page_tokens);
+    if (first + size > request_.prompt.size()) return {};
+    return std::span(request_.prompt).subspan(first, size);
 }
 
 Draw Sequence::next_draw(std::uint64_t seed, std::int64_t round) const {

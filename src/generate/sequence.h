@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "generate/engine.h"
@@ -26,6 +27,8 @@ class Sequence {
     void mark_stored(std::int64_t rows) { stored_ += rows; }
     // Its pages are gone: everything is read again.
     void forget() { stored_ = 0; }
+    // The tokens of a whole page of the prompt; empty where the prompt does not fill it.
+    std::span<Token const> prompt_page(std::int64_t page) const;
 
     // The next draw, from the logits of the last input.
     Draw next_draw(std::uint64_t seed, std::int64_t round) const;

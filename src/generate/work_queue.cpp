@@ -19,8 +19,8 @@ constexpr int answer_tag = 202;
 constexpr int stop_tag = 203;
 constexpr auto nap = std::chrono::microseconds(50);
 
-// What a rank wants: more items, or nothing more (it stops before the items end).
-enum class Wish : std::uint8_t { items = 0, end = 1 };
+// What a rank asks for: a number of items, or nothing more (it stops before the items end).
+constexpr std::int64_t no_more = -1;
 
 template <class T>
 std::span<std::byte const> bytes_of(T const& value) {
@@ -39,14 +39,21 @@ T value_of(std::span<std::byte const> bytes) {
 
 WorkQueue::WorkQueue(Communicator& axis, std::int64_t count, std::int64_t ahead)
     : axis_(axis), count_(count), ahead_(std::max<std::int64_t>(ahead, 1)) {
-    if (axis_.rank() != 0) ask();
+    counter_ = std::min(count_, ahead_ * axis_.size());
+    Range const first = EvenSplit(counter_, axis_.size()).part(axis_.rank());
+    for (std::int64_t item = first.begin; item < first.end; ++item) items_.push_back(item);
 }
 
 WorkQueue::~WorkQueue() = default;
 
-void WorkQueue::ask() {
-    axis_.send(bytes_of(Wish::items), 0, request_tag);
+void WorkQueue::ask(std::int64_t items) {
+    axis_.send(bytes_of(items), 0, request_tag);
     asked_ = true;
+}
+
+void WorkQueue::ask_ahead() {
+    auto const held = static_cast<std::int64_t>(items_.size());
+    if (axis_.rank() != 0 && !asked_ && !ended_ && held < reserve_) ask(reserve_ - held);
 }
 
 void WorkQueue::take_answer(std::span<std::byte const> answer) {
@@ -54,12 +61,15 @@ void WorkQueue::take_answer(std::span<std::byte const> answer) {
     for (std::int64_t item = range.begin; item < range.end; ++item) items_.push_back(item);
     asked_ = false;
     ended_ = range.size() == 0;
-    low_ = static_cast<std::int64_t>(items_.size()) / 2;
+    reserve_ = std::clamp<std::int64_t>(starved_ ? 2 * reserve_ : taken_, 1, ahead_);
+    taken_ = 0;
+    starved_ = false;
 }
 
 // On rank 0: nothing more is handed out, and the others are told to drop what they hold.
 void WorkQueue::stop_all() {
     counter_ = count_;
+    items_.clear();
     if (std::exchange(stopped_, true)) return;
     for (int rank = 1; rank < axis_.size(); ++rank) axis_.send({}, rank, stop_tag);
 }
@@ -72,9 +82,11 @@ void WorkQueue::stop() {
 
 // Blocks shrink with what is left, so that the last ones are spread over all ranks.
 void WorkQueue::serve(Message const& request) {
-    if (value_of<Wish>(request.bytes) == Wish::end) stop_all();
+    auto const wanted = value_of<std::int64_t>(request.bytes);
+    if (wanted == no_more) stop_all();
     std::int64_t const left = count_ - counter_;
-    std::int64_t const block = std::min({left, ahead_, std::max<std::int64_t>(1, left / (2 * axis_.size()))});
+    std::int64_t const block =
+        std::min({left, std::max<std::int64_t>(wanted, 0), std::max<std::int64_t>(1, left / (2 * axis_.size()))});
     Range const range{counter_, counter_ + block};
     counter_ += block;
     if (block == 0) ++told_;
@@ -83,20 +95,25 @@ void WorkQueue::serve(Message const& request) {
 
 std::optional<std::int64_t> WorkQueue::next() {
     progress();
-    if (axis_.rank() == 0) {
-        if (counter_ == count_) return std::nullopt;
-        return counter_++;
+    if (items_.empty()) {
+        if (axis_.rank() == 0 && counter_ < count_) return counter_++;
+        starved_ = true;
+        ask_ahead();
+        return std::nullopt;
     }
-    if (items_.empty()) return std::nullopt;
     std::int64_t const item = items_.front();
     items_.pop_front();
-    if (!asked_ && !ended_ && static_cast<std::int64_t>(items_.size()) <= low_) ask();
+    ++taken_;
+    ask_ahead();
     return item;
 }
 
 bool WorkQueue::exhausted() {
     progress();
-    return axis_.rank() == 0 ? counter_ == count_ : ended_ && items_.empty();
+    if (!items_.empty()) return false;
+    if (axis_.rank() == 0) return counter_ == count_;
+    ask_ahead();
+    return ended_;
 }
 
 void WorkQueue::progress() {
@@ -120,7 +137,7 @@ void WorkQueue::finish() {
     } else {
         if (asked_) take_answer(axis_.receive(0, answer_tag));
         if (!ended_) {
-            axis_.send(bytes_of(Wish::end), 0, request_tag);
+            ask(no_more);
             take_answer(axis_.receive(0, answer_tag));
         }
         items_.clear();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Dynamic hand-out of items 0..count-1 to the ranks of an axis: rank 0 keeps the counter and answers by point-to-point
-// messages, so it must call progress() often; the others ask ahead.
+// Dynamic hand-out of items 0..count-1 to the ranks of an axis. Everybody begins with an equal share of the first
+// items; then rank 0 keeps the counter and answers by point-to-point messages, so it must call progress() often, and
+// the others ask for as many items ahead as they take while an answer is on its way: what one rank holds no other can
+// begin.
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -13,7 +15,8 @@ namespace selvage {
 
 class WorkQueue {
   public:
-    // Collective. `ahead`: items a rank may hold without having started them (its streams, usually).
+    // Collective. `ahead`: the most items that a rank begins with, or holds without having started them (its streams,
+    // usually).
     WorkQueue(Communicator& axis, std::int64_t count, std::int64_t ahead);
     ~WorkQueue();
     // An item if one is here; nullopt may also mean "asked, not answered yet": see exhausted().
@@ -29,7 +32,8 @@ class WorkQueue {
     void finish();
 
   private:
-    void ask();
+    void ask(std::int64_t items);
+    void ask_ahead();
     void take_answer(std::span<std::byte const> answer);
     void stop_all();
     void serve(Message const& request);
@@ -37,10 +41,12 @@ class WorkQueue {
     Communicator& axis_;
     std::int64_t count_;
     std::int64_t ahead_;
+    std::deque<std::int64_t> items_;  // handed out to this rank, not taken yet
     std::int64_t counter_ = 0;        // rank 0: next item to hand out
     int told_ = 0;                    // rank 0: ranks that were told there is nothing more
-    std::deque<std::int64_t> items_;  // elsewhere: handed out to this rank, not taken yet
-    std::int64_t low_ = 0;            // asks again when no more than this many are left
+    std::int64_t reserve_ = 1;        // elsewhere: asks when it holds fewer
+    std::int64_t taken_ = 0;          // since the last answer
+    bool starved_ = false;            // there was nothing to take since the last answer
     bool asked_ = false;
     bool ended_ = false;      // told that there is nothing more
     bool stopped_ = false;    // by this rank, or told so

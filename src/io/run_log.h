@@ -24,10 +24,11 @@ struct SweepRow {
     std::int64_t round = 0;
     std::int64_t tokens = 0;
     std::int64_t examples = 0;
-    std::int64_t repeated = 0;   // train: uses of a row beyond its first
-    std::int64_t left_over = 0;  // train: rows not used
-    double seconds = 0;          // volatile
-    double busy = 0;             // volatile: seconds of work over all ranks / (ranks * seconds)
+    std::int64_t repeated = 0;              // train: uses of a row beyond its first
+    std::int64_t left_over = 0;             // train: rows not used
+    double seconds = 0;                     // volatile
+    double busy = 0;                        // volatile: seconds of work over all ranks / (ranks * seconds)
+    std::vector<double> busy_by_rank = {};  // volatile: the same for each rank; empty where it was not measured
 };
 // One evaluation of one metric; low and high are the 95% interval. by_position may be empty; NaN where nothing counts.
 struct MetricValue {

@@ -2,6 +2,7 @@
 #include "io/run_tables.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 
@@ -40,6 +41,12 @@ void write_steps(FileWriter& out, std::vector<StepRow> const& rows) {
     out.column("/steps/seconds", picked(rows, &StepRow::seconds));
 }
 
+std::size_t most_ranks(std::vector<SweepRow> const& rows) {
+    std::size_t ranks = 1;
+    for (SweepRow const& row : rows) ranks = std::max(ranks, row.busy_by_rank.size());
+    return ranks;
+}
+
 void write_sweeps(FileWriter& out, std::vector<SweepRow> const& rows) {
     out.group("/sweeps");
     out.text_column("/sweeps/kind", picked(rows, &SweepRow::kind));
@@ -50,6 +57,14 @@ void write_sweeps(FileWriter& out, std::vector<SweepRow> const& rows) {
     out.column("/sweeps/left_over", picked(rows, &SweepRow::left_over));
     out.column("/sweeps/seconds", picked(rows, &SweepRow::seconds));
     out.column("/sweeps/busy", picked(rows, &SweepRow::busy));
+    std::size_t const ranks = most_ranks(rows);
+    std::vector<double> busy(rows.size() * ranks, nan);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+        std::copy(rows[i].busy_by_rank.begin(), rows[i].busy_by_rank.end(),
+                  busy.begin() + static_cast<std::ptrdiff_t>(i * ranks));
+    Column const& column = busy_by_rank_column();
+    Dims const dims = {static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(ranks)};
+    out.array(column.name, column.element, column.notes, dims, busy.data());
 }
 
 // The metric in every evaluation; nullptr where it was not measured.
@@ -144,6 +159,17 @@ std::vector<SweepRow> load_sweeps(FileReader const& file) {
     integers("/sweeps/left_over", &SweepRow::left_over);
     numbers("/sweeps/seconds", &SweepRow::seconds);
     numbers("/sweeps/busy", &SweepRow::busy);
+    std::string const& by_rank = busy_by_rank_column().name;
+    if (!file.exists(by_rank)) return rows;
+    auto const dims = file.dims_of(by_rank, Element::f64, 2);
+    check_length(file, by_rank, static_cast<std::size_t>(dims[0]), rows.size());
+    auto const busy = file.values<double>(by_rank, 2);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        auto const from = busy.begin() + static_cast<std::ptrdiff_t>(i) * dims[1];
+        // A sweep of fewer ranks than another's ends in NaN.
+        auto const end = std::find_if(from, from + dims[1], [](double value) { return std::isnan(value); });
+        rows[i].busy_by_rank.assign(from, end);
+    }
     return rows;
 }
 
@@ -201,7 +227,7 @@ std::vector<RunTables::Event> load_events(FileReader const& file) {
 
 std::int64_t expected_bytes(std::string const& deck, RunTables const& tables) {
     std::size_t bytes = deck.size() + 56 * tables.steps.size();
-    std::size_t kind = 0, event = 0, datasets = 18, row = 0;
+    std::size_t kind = 0, event = 0, datasets = 19, row = 0;
     for (SweepRow const& sweep : tables.sweeps) kind = std::max(kind, sweep.kind.size());
     for (RunTables::Event const& e : tables.events)
         event = std::max(event, e.time.size() + e.kind.size() + e.text.size());
@@ -209,9 +235,10 @@ std::int64_t expected_bytes(std::string const& deck, RunTables const& tables) {
         std::size_t these = 0;
         for (auto const& [metric, value] : evaluation.metrics) these += 40 + 16 * value.by_position.size();
         row = std::max(row, these);
-        datasets = std::max(datasets, 18 + 7 * evaluation.metrics.size());
+        datasets = std::max(datasets, 19 + 7 * evaluation.metrics.size());
     }
-    bytes += (56 + kind) * tables.sweeps.size() + event * tables.events.size() + row * tables.evaluations.size();
+    bytes += (56 + kind + 8 * most_ranks(tables.sweeps)) * tables.sweeps.size() + event * tables.events.size() +
+             row * tables.evaluations.size();
     return expected_file_bytes(static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(datasets));
 }
 

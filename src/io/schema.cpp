@@ -151,6 +151,15 @@ Column const& column_of(std::string_view format, std::string_view name) {
     fail_check("column is in the schema", __FILE__, __LINE__, fmt::format("{} has no dataset {}", format, name));
 }
 
+Column const& busy_by_rank_column() {
+    static Column const column = {
+        "/sweeps/busy_by_rank",
+        f64,
+        {"share of each rank's time that was work, by sweep and rank; NaN where it was not measured", "1", true},
+        2};
+    return column;
+}
+
 std::vector<Column> const& metric_columns() {
     static Columns const columns = {
         {"step", i64, {"optimizer steps done before the evaluation", "step"}},

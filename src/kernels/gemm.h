@@ -40,7 +40,8 @@ void linear_backward_weights(std::span<WeightGradient const> gradients, TensorVi
 // A weight [n, k] in the form that products read fastest. In f32 it gives the same bits as the plain one.
 class PackedWeight {
   public:
-    enum class Use : std::uint8_t { forward, backward_input };
+    // training: for linear_backward_input too.
+    enum class Use : std::uint8_t { forward, training };
     // `dtype` is f32 (for forward only) or bf16 (rounded to nearest, ties to even).
     PackedWeight(Arena& arena, TensorView weight, DType dtype = DType::f32, Use use = Use::forward);
     ~PackedWeight();
@@ -48,6 +49,7 @@ class PackedWeight {
     PackedWeight& operator=(PackedWeight&&) noexcept;
     // Copies the weight again, after it has changed.
     void update(TensorView weight, Stream& stream);
+    Use use() const;
     struct Form;
     Form const& form() const { return *form_; }
 

@@ -20,9 +20,4 @@ void target_log_probability(TensorView out, TensorView logits, TensorView log_su
 // out i32 [rows]: the largest logit of the first `ids` columns, ties to the lowest id.
 void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream& stream);
 
-// Sampling weights as integers: out i64 [rows, vocabulary] = floor(exp((logit - max) / temperature) * 2^40), so that
-// sums over any part of the vocabulary are exact. max is over the first `ids` columns; behind them weights are 0.
-// temperature > 0. The vocabulary is at most 2^22.
-void fixed_point_weights(TensorView out, TensorView logits, std::int64_t ids, float temperature, Stream& stream);
-
 }  // namespace selvage::kernels

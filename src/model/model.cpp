@@ -2,7 +2,6 @@
 #include "model/model.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "model/model_weights.h"
@@ -23,30 +22,18 @@ Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int
 Model::~Model() = default;
 
 void Model::pack(Arena& arena, Use use) {
-    using kernels::PackedWeight;
-    bool const training = use == Use::training;
-    if (training && compute_ == DType::f32) return unpack();
+    if (use == Use::training && compute_ == DType::f32) return unpack();
     for (Linear* const linear : weights_->matrices()) {
         TensorView const weight = linear->weight.value;
-        auto const renew = [&](std::optional<PackedWeight>& packed, PackedWeight::Use product) {
-            if (packed)
-                packed->update(weight, stream_);
-            else
-                packed.emplace(arena, weight, compute_, product);
-        };
-        renew(linear->packed, PackedWeight::Use::forward);
-        if (training)
-            renew(linear->packed_backward, PackedWeight::Use::backward_input);
+        if (linear->packed && linear->packed->use() == use)
+            linear->packed->update(weight, stream_);
         else
-            linear->packed_backward.reset();
+            linear->packed.emplace(arena, weight, compute_, use);
     }
 }
 
 void Model::unpack() {
-    for (Linear* const linear : weights_->matrices()) {
-        linear->packed.reset();
-        linear->packed_backward.reset();
-    }
+    for (Linear* const linear : weights_->matrices()) linear->packed.reset();
 }
 
 }  // namespace selvage

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "comm/process_grid.h"
-#include "kernels/accumulate.h"
 #include "kernels/attention.h"
+#include "kernels/gemm.h"
 #include "model/model_config.h"
 #include "tensor/parameter_set.h"
 
@@ -93,7 +93,7 @@ class Model {
     // Copies the parameters into the form that products read, again where it is there; needed after they have changed.
     // In f32 a forward pass works without, on the parameters themselves, to the same bits; training always does. In
     // bf16 every pass needs it. unpack() gives its memory back.
-    enum class Use : std::uint8_t { forward, training };
+    using Use = kernels::PackedWeight::Use;
     void pack(Arena& arena, Use use = Use::forward);
     void unpack();
 
@@ -113,7 +113,7 @@ class Model {
                     KvCache& cache, Workspace& workspace, TensorView gradients,
                     kernels::Accumulate accumulate = kernels::Accumulate::add, GradientsFinal const& is_final = {});
 
-    static constexpr std::int64_t logit_rows = 256;
+    static constexpr std::int64_t logit_rows = 512;
 
   private:
     ModelConfig config_;

@@ -42,7 +42,7 @@ Norm find_norm(ParameterSet const& parameters, std::string const& name) {
 }
 
 Linear find_linear(ParameterSet const& parameters, std::string const& name) {
-    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias"), {}, {}};
+    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias"), {}};
 }
 
 }  // namespace
@@ -109,9 +109,10 @@ void Linear::forward(TensorView out, TensorView in, Stream& stream) const {
 }
 
 void Linear::backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const {
-    if (packed_backward) return kernels::linear_backward_input(d_in, d_out, *packed_backward, accumulate, stream);
-    SELVAGE_CHECK(d_out.dtype() == DType::f32, "a backward pass in {} without packed weights", name_of(d_out.dtype()));
-    kernels::linear_backward_input(d_in, d_out, weight.value, accumulate, stream);
+    if (d_out.dtype() == DType::f32)
+        return kernels::linear_backward_input(d_in, d_out, weight.value, accumulate, stream);
+    SELVAGE_CHECK(packed, "a backward pass in {} without packed weights", name_of(d_out.dtype()));
+    kernels::linear_backward_input(d_in, d_out, *packed, accumulate, stream);
 }
 
 }  // namespace selvage

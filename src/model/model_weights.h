@@ -26,7 +26,7 @@ struct Norm {
 
 struct Linear {
     Weight weight, bias;
-    std::optional<kernels::PackedWeight> packed, packed_backward;  // see Model::pack
+    std::optional<kernels::PackedWeight> packed;  // see Model::pack
     void forward(TensorView out, TensorView in, Stream& stream) const;
     void backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const;
     kernels::WeightGradient gradient(TensorView gradients, TensorView d_out) const {

@@ -24,6 +24,22 @@ struct Items {
     std::vector<Item> generated;  // token by token: free drafts, and BASH's mixed ones
 };
 
+// One of `parts` contiguous parts of about as many tokens.
+std::span<Item const> part_by_tokens(std::span<Item const> items, int part, int parts) {
+    auto const tokens_of = [](Item const& item) {
+        return static_cast<std::int64_t>(item.example->prompt.size() + item.example->answer.size());
+    };
+    std::int64_t total = 0;
+    for (Item const& item : items) total += tokens_of(item);
+    auto const begin_of = [&](int p) {
+        std::size_t i = 0;
+        for (std::int64_t sum = 0; i < items.size() && sum * parts < total * p; ++i) sum += tokens_of(items[i]);
+        return i;
+    };
+    std::size_t const begin = begin_of(part);
+    return items.subspan(begin, begin_of(part + 1) - begin);
+}
+
 SamplerOptions bash_sampler(weave::BashOptions const& bash) { return {bash.temperature, bash.top_p, bash.top_k}; }
 
 class Sweep {
@@ -184,22 +200,18 @@ GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& 
     Communicator& data = grid.data();
     Sweep sweep(arena, grid, model, options, method, round, schedule_rounds, special, keep_going);
     Items const items = sweep.sort_out(examples);
-    Range const share = EvenSplit(static_cast<std::int64_t>(items.forced.size()), data.size()).part(data.rank());
     std::vector<Draft> mine;
     model.pack(arena);
-    sweep.run_forced(
-        std::span(items.forced).subspan(static_cast<std::size_t>(share.begin), static_cast<std::size_t>(share.size())),
-        items.generated.empty() ? after : std::nullopt, mine);
+    sweep.run_forced(part_by_tokens(items.forced, data.rank(), data.size()),
+                     items.generated.empty() ? after : std::nullopt, mine);
     sweep.run_generated(items.generated, after, mine);
     model.unpack();
 
     std::int64_t tokens = 0;
     for (Draft const& draft : mine) tokens += static_cast<std::int64_t>(draft.tokens.size());
-    auto const busy_ms = static_cast<std::int64_t>(sweep.busy_seconds() * 1000);
-    std::int64_t const slowest = std::max<std::int64_t>(1, max_over(data, busy_ms));
     GenerationResult result;
     result.tokens = sum_over(data, tokens);
-    result.busy = static_cast<double>(sum_over(data, busy_ms)) / static_cast<double>(slowest * data.size());
+    result.busy = busy_ranks(data, sweep.busy_seconds());
     result.stopped = sum_over(data, static_cast<std::int64_t>(mine.size())) <
                      static_cast<std::int64_t>(items.forced.size() + items.generated.size());
     result.drafts = gather_drafts(data, mine);

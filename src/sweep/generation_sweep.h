@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/process_grid.h"
+#include "sweep/busy_ranks.h"
 #include "sweep/options.h"
 
 namespace selvage {
@@ -15,11 +16,11 @@ struct GenerationResult {
     std::vector<Draft> drafts;  // on rank 0, ordered by (example, sample, turn)
     std::int64_t tokens = 0;    // all ranks
     bool stopped = false;       // `keep_going` said no on some rank: the drafts are not complete
-    double busy = 0;            // mean share of the sweep that ranks worked, 0..1
+    BusyRanks busy;             // on all ranks; of the time that the slowest one took
 };
 
 // Drafts of `examples` for a round with `method` (not none), over the ranks of the data axis: free drafts are handed
-// out dynamically, forced ones are split evenly. Collective over data. The drafts do not depend on the ranks or
+// out dynamically, forced ones split by their tokens. Collective over data. The drafts do not depend on the ranks or
 // streams. `after`: see Progress.
 GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& model,
                                   std::span<Example const> examples, JobOptions const& options,

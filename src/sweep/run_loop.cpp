@@ -185,10 +185,12 @@ class RunLoop {
                  .tokens = generated.tokens,
                  .examples = static_cast<std::int64_t>(round.examples.size()),
                  .seconds = timer.seconds(),
-                 .busy = generated.busy});
+                 .busy = generated.busy.mean(),
+                 .busy_by_rank = generated.busy.by_rank});
             log::info("round {}: {} generated {} tokens for {} examples in {} ({:.0f} tokens/s)", state_.round,
                       name_of(method), generated.tokens, round.examples.size(), format_duration(timer.seconds()),
                       static_cast<double>(generated.tokens) / timer.seconds());
+            if (grid_.data().size() > 1) log::info("round {}: ranks were busy {}", state_.round, generated.busy.text());
         }
         Timer weaving;
         std::int64_t rows = 0;
@@ -371,25 +373,20 @@ class RunLoop {
         return result;
     }
 
-    // Mean share of a sweep that the ranks worked. Collective.
-    double busy_share(double busy_seconds, double seconds) const {
-        Communicator& world = grid_.world();
-        auto const sum = sum_over(world, std::llround(busy_seconds * 1e6));
-        return static_cast<double>(sum) / (1e6 * world.size() * std::max(seconds, 1e-9));
-    }
-
     // False: asked to stop before its end.
     bool evaluate_now(std::int64_t round) {
         Timer timer;
         EvaluationResult const result = evaluate_heldout(round);
         if (result.stopped) return false;
         double const seconds = timer.seconds();
+        BusyRanks const busy = busy_ranks(grid_.world(), result.busy_seconds, seconds);
         add({.kind = "evaluate",
              .round = round,
              .tokens = result.tokens,
              .examples = result.examples,
              .seconds = seconds,
-             .busy = busy_share(result.busy_seconds, seconds)});
+             .busy = busy.mean(),
+             .busy_by_rank = busy.by_rank});
         agree(grid_.world(), [&] {
             if (!log_) return;
             log_->add(result.row);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <thread>
 
 #include "generate/distributed.h"
@@ -82,6 +83,60 @@ TEST(EngineOnRanks, OneRankThatStopsStopsAll) {
         auto const mine = run_distributed(engine, *world, round_number, 4, work);
         EXPECT_LT(sum_over(*world, static_cast<std::int64_t>(mine.drafts.size())), work.items / 4);
     }
+}
+
+// True lengths of answers with a long tail, in the order of hints that are off by a factor of 1.6 (one deviation).
+std::vector<std::int64_t> lengths_by_hint(std::uint32_t seed, std::int64_t items) {
+    Random const random(seed, Purpose::test);
+    auto const normal = [&](std::uint32_t item, std::uint32_t what) {
+        double const u = random.uniform({item, what, 0}), v = random.uniform({item, what, 1});
+        return std::sqrt(-2 * std::log(1 - u)) * std::cos(6.283185307179586 * v);
+    };
+    std::vector<std::pair<double, std::int64_t>> answers;
+    for (std::uint32_t item = 0; item < static_cast<std::uint32_t>(items); ++item) {
+        double const hint = std::min(128.0, 20 * std::exp(normal(item, 1)));
+        auto const length = std::llround(hint * std::exp(0.5 * normal(item, 2)));
+        answers.emplace_back(-hint, std::clamp<std::int64_t>(length, 1, 128));
+    }
+    std::sort(answers.begin(), answers.end());
+    std::vector<std::int64_t> lengths;
+    for (auto const& [hint, length] : answers) lengths.push_back(length);
+    return lengths;
+}
+
+TEST(EngineOnRanks, HardlyAnyoneIdlesAtTheEnd) {
+    auto const world = test::world();
+    test::SmallModel small;
+    constexpr SpecialTokens no_end{.end_of_answer = 1000, .begin = -1, .padding = -1};
+    constexpr std::int64_t streams = 16;
+    std::int64_t const items = 12 * streams * world->size();
+    double idle = 0;
+    constexpr int sweeps = 4;
+    for (std::uint32_t sweep = 0; sweep < sweeps; ++sweep) {
+        auto const lengths = lengths_by_hint(sweep, items);
+        Engine engine(small.arena, small.model, test::generate_options(streams), test::context, no_end, test::seed);
+        DistributedWork work;
+        work.items = items;
+        work.request = [&](std::int64_t item) {
+            DraftRequest request = test::free_request(static_cast<std::uint32_t>(item));
+            request.prompt.resize(1);
+            request.max_new_tokens = lengths[static_cast<std::size_t>(item)];
+            return request;
+        };
+        // Steps of a model that is slow for its weights: what else runs on this machine hardly matters.
+        work.progress = [](std::int64_t) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            return true;
+        };
+        world->barrier();
+        auto const mine = run_distributed(engine, *world, round_number, streams, work);
+        auto const busy = std::llround(mine.busy_seconds * 1e6);
+        auto const slowest = static_cast<double>(max_over(*world, busy));
+        double const worst = 1 - static_cast<double>(min_over(*world, busy)) / slowest;
+        if (world->rank() == 0) fmt::print("idle at most {:.1f}% of {:.2f} s\n", 100 * worst, slowest * 1e-6);
+        idle += worst / sweeps;
+    }
+    EXPECT_LT(idle, 0.05);
 }
 
 }  // namespace

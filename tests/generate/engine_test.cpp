@@ -179,6 +179,51 @@ TEST(Engine, SameDraftsWithPromptsInChunks) {
     EXPECT_LT(counters.steps, 2 * 12);
 }
 
+// Several samples and turns of long prompts, those of one prompt side by side or far apart.
+std::vector<DraftRequest> samples_of_prompts(std::int32_t samples, bool side_by_side) {
+    std::vector<DraftRequest> requests;
+    for (std::uint32_t i = 0; i < 6U * static_cast<std::uint32_t>(samples); ++i) {
+        auto const of = static_cast<std::uint32_t>(samples);
+        std::uint32_t const example = side_by_side ? i / of : i % 6;
+        DraftRequest request = test::free_request(example);
+        request.sample = static_cast<std::int32_t>(side_by_side ? i % of : i / 6);
+        request.prompt = test::random_tokens(example, 3, 130 + 7 * example);
+        // The second turn's prompt goes on behind the first's.
+        if (request.sample == 1) request.prompt.resize(request.prompt.size() + 70, 3);
+        request.max_new_tokens = 150 + 10 * static_cast<std::int64_t>(i % 7);
+        requests.push_back(std::move(request));
+    }
+    return requests;
+}
+
+TEST(Engine, SameDraftsWithSharedPages) {
+    SmallModel small;
+    for (bool const side_by_side : {true, false}) {
+        auto const requests = samples_of_prompts(4, side_by_side);
+        // Alone, nobody shares.
+        std::vector<Draft> expected;
+        Engine single(small.arena, small.model, generate_options(1), context, no_end, seed);
+        for (DraftRequest const& request : requests) expected.push_back(single.run_all(2, {request})[0]);
+        EXPECT_EQ(single.counters().shared_tokens, 0);
+        for (std::int64_t const streams : {2, 5, 24}) {
+            Engine::Counters counters;
+            Engine engine(small.arena, small.model, generate_options(streams), context, no_end, seed);
+            EXPECT_EQ(differing(engine.run_all(2, requests), expected), 0) << streams;
+            counters = engine.counters();
+            if (side_by_side || streams == 24) {
+                EXPECT_GT(counters.shared_tokens, 6 * 128) << streams;
+                EXPECT_LT(counters.prefill_tokens, single.counters().prefill_tokens - 6 * 128) << streams;
+            }
+            EXPECT_EQ(counters.generated_tokens, single.counters().generated_tokens);
+        }
+        // With preemption: 32 pages, of which 24 unshared sequences would need more than 100.
+        Engine tight(small.arena, small.model, generate_options(24, 1), context, no_end, seed);
+        EXPECT_EQ(differing(tight.run_all(2, requests), expected), 0);
+        EXPECT_GT(tight.counters().preemptions, 0);
+        EXPECT_GT(tight.counters().shared_tokens, 0);
+    }
+}
+
 TEST(Engine, SamplesOfOneExampleDiffer) {
     SmallModel small;
     std::vector<DraftRequest> requests(3, test::free_request(0));

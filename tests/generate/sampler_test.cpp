@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "generate/sampler.h"
-
+// The plain definition of sampling (sampler_reference.h) against sorting and exact probabilities, and the kernel
+// against the plain definition, bit for bit.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,10 +9,15 @@
 #include <vector>
 
 #include "base/philox.h"
+#include "generate/sampler_reference.h"
+#include "kernels/sampling.h"
+#include "kernels/softmax.h"
+#include "kernels/threads.h"
 
 namespace selvage {
 namespace {
 
+using test::sample_token;
 using Weights = std::vector<std::int64_t>;
 
 std::uint64_t bits_of(std::uint32_t test, std::uint32_t draw) { return Random(7, Purpose::test).bits({test, draw, 0}); }
@@ -160,6 +165,110 @@ TEST(Sampler, ZeroWeightsAreNeverDrawn) {
         EXPECT_EQ(token, i < 48 ? 2 : 4);
     }
     EXPECT_EQ(sample_token(weights, {1, 1, 0}, ~std::uint64_t{0}).token, 4);
+}
+
+// Rows of logits of many shapes: flat, peaked, with ties (rounded to a grid), masked, all equal, tiny, huge.
+std::vector<float> random_logits(std::uint32_t test, std::size_t rows, std::size_t vocabulary) {
+    Random const random(12, Purpose::test);
+    std::vector<float> logits(rows * vocabulary);
+    float const infinity = std::numeric_limits<float>::infinity();
+    for (std::size_t row = 0; row < rows; ++row) {
+        auto const kind = (test + row) % 8;
+        double const scale = std::vector<double>{0.1, 1, 4, 12, 4, 1, 1e-30, 3e4}[kind];
+        for (std::size_t i = 0; i < vocabulary; ++i) {
+            double const u =
+                random.uniform({test, static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(i)}) + 1e-12;
+            float x = static_cast<float>(-std::log(u) * scale);  // a long tail upwards
+            if (kind == 4) x = std::round(2 * x) / 2;
+            if (kind == 5) x = i % 3 == 1 ? -infinity : std::round(x);
+            if (test % 5 == 4 && kind == 1) x = 2.5F;
+            logits[row * vocabulary + i] = x;
+        }
+    }
+    return logits;
+}
+
+std::vector<kernels::Sampling> samplings(std::uint32_t test, std::size_t rows, std::int64_t vocabulary) {
+    std::vector<double> const temperatures = {1, 0.7, 1.3, 1, 0.05, 30, 1e-25, 1e-60, 0};
+    std::vector<double> const shares = {1, 0.9, 0.5, 0.999, 0, 0.3, 0.99999999};
+    std::vector<std::int64_t> const counts = {0, 50, 1, 3, vocabulary / 3, vocabulary - 1, vocabulary, 700};
+    Random const random(13, Purpose::test);
+    std::vector<kernels::Sampling> all;
+    for (std::uint32_t row = 0; row < rows; ++row) {
+        auto const words = random.words({test, row, 1});
+        bool const plain = words[3] % 4 == 0;
+        std::uint64_t const bits = random.bits({test, row, 2});
+        all.push_back({temperatures[words[0] % temperatures.size()], plain ? 1 : shares[words[1] % shares.size()],
+                       plain ? 0 : counts[words[2] % counts.size()],
+                       words[3] % 16 == 1   ? 0
+                       : words[3] % 16 == 2 ? ~std::uint64_t{0}
+                                            : bits});
+    }
+    return all;
+}
+
+SampledToken by_definition(std::span<float const> logits, std::size_t ids, kernels::Sampling const& draw) {
+    auto const temperature = static_cast<float>(draw.temperature);
+    if (temperature == 0) {
+        auto const end = logits.begin() + static_cast<std::ptrdiff_t>(ids);
+        return {static_cast<Token>(std::max_element(logits.begin(), end) - logits.begin()), 0.0F};
+    }
+    return sample_token(test::whole_weights(logits, ids, temperature), {temperature, draw.top_p, draw.top_k},
+                        draw.bits);
+}
+
+TEST(Sampler, DrawsWhatThePlainDefinitionDraws) {
+    Stream stream(DeviceKind::cpu);
+    std::int64_t compared = 0;
+    for (std::int64_t const vocabulary : {1, 15, 1000, 1024, 3000, 20011}) {
+        for (std::uint32_t test = 0; test < (vocabulary > 10000 ? 12U : 40U); ++test) {
+            std::int64_t const rows = 16;
+            std::int64_t const ids = test % 3 == 0 ? vocabulary : vocabulary - vocabulary / 7;
+            auto const logits = random_logits(test, rows, static_cast<std::size_t>(vocabulary));
+            auto const draws = samplings(test, rows, vocabulary);
+            TensorView const view = TensorView::of(logits.data(), {rows, vocabulary});
+            std::vector<float> expected_sums(rows);
+            kernels::log_sum_exp(TensorView::of(expected_sums.data(), {rows}), view, stream);
+            std::vector<SampledToken> expected;
+            for (std::size_t row = 0; row < draws.size(); ++row)
+                expected.push_back(by_definition(std::span(logits).subspan(row * static_cast<std::size_t>(vocabulary),
+                                                                           static_cast<std::size_t>(vocabulary)),
+                                                 static_cast<std::size_t>(ids), draws[row]));
+            for (std::int64_t const threads : {1, 2, 3}) {
+                kernels::set_threads(threads);
+                std::vector<Token> tokens(rows, -7);
+                std::vector<float> logprob(rows, 7), sums(rows, 7);
+                // With and without the log-sum-exp in the same pass.
+                TensorView const wanted = threads == 3 ? TensorView() : TensorView::of(sums.data(), {rows});
+                kernels::sample(TensorView::of(tokens.data(), {rows}), TensorView::of(logprob.data(), {rows}), wanted,
+                                view, ids, draws, stream);
+                EXPECT_EQ(sums, threads == 3 ? std::vector<float>(rows, 7) : expected_sums);
+                for (std::size_t row = 0; row < draws.size(); ++row) {
+                    ASSERT_EQ(tokens[row], expected[row].token)
+                        << "vocabulary " << vocabulary << " test " << test << " row " << row;
+                    ASSERT_EQ(logprob[row], expected[row].sampled_logprob);
+                    ++compared;
+                }
+            }
+        }
+    }
+    kernels::set_threads(1);
+    EXPECT_GT(compared, 9000);
+}
+
+TEST(Sampler, RowsThatAreNotFiniteDrawNothing) {
+    Stream stream(DeviceKind::cpu);
+    std::vector<float> logits(3 * 50, 1.0F);
+    logits[20] = std::numeric_limits<float>::quiet_NaN();
+    logits[120] = std::numeric_limits<float>::infinity();
+    std::vector<Token> tokens(3, -7);
+    std::vector<float> logprob(3), sums(3);
+    std::vector<kernels::Sampling> const draws(3, {.bits = ~std::uint64_t{0}});
+    kernels::sample(TensorView::of(tokens.data(), {3}), TensorView::of(logprob.data(), {3}),
+                    TensorView::of(sums.data(), {3}), TensorView::of(logits.data(), {3, 50}), 50, draws, stream);
+    EXPECT_EQ(tokens, (std::vector<Token>{0, 49, 0}));
+    EXPECT_FALSE(std::isfinite(sums[0]));
+    EXPECT_FALSE(std::isfinite(sums[2]));
 }
 
 }  // namespace

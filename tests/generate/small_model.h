@@ -13,11 +13,11 @@
 namespace selvage::test {
 
 struct SmallModel {
-    explicit SmallModel(std::int64_t vocabulary = 64, std::int64_t pieces = 0)
+    explicit SmallModel(std::int64_t vocabulary = 64, std::int64_t pieces = 0, DType compute = DType::f32)
         : device(make_device("cpu")),
           arena(*device),
           grid(world(), GridOptions{}),
-          model(arena, config(vocabulary), grid, pieces) {
+          model(arena, config(vocabulary), grid, pieces, compute) {
         model.parameters().initialise(3);
         // Far from uniform predictions: ten times the usual deviation.
         for (Parameter const& parameter : model.parameters().parameters()) {

@@ -55,6 +55,9 @@ TEST_F(RunLogTest, RowsComeBack) {
     EXPECT_EQ(log.steps()[1].loss, 1.0);
     EXPECT_EQ(log.steps()[3].target_tokens, 103);
     EXPECT_EQ(log.sweeps()[1].kind, "train");
+    EXPECT_EQ(log.sweeps()[1].busy_by_rank, (std::vector<double>{0.5, 1.0}));
+    EXPECT_TRUE(log.sweeps()[2].busy_by_rank.empty());
+    EXPECT_EQ(log.sweeps()[3].busy_by_rank, (std::vector<double>{0.25}));
     EXPECT_EQ(log.evaluations()[2].metrics.at("context_gap").by_position[2], 0.5);
     EXPECT_EQ(log.evaluations()[1].metrics.count("context_gap"), 0U);
     EXPECT_EQ(log.evaluations()[3].metrics.at("forced_nll").value, 4.0);

@@ -166,7 +166,11 @@ SmallDisk::~SmallDisk() {
 void fill_run_log(RunLog& log, std::int64_t from, std::int64_t to) {
     for (std::int64_t i = from; i < to; ++i) {
         log.add(StepRow{i + 1, i / 4 + 1, 2.0 / static_cast<double>(i + 1), 0.5, 1e-3, 100 + i, 0.25});
-        log.add(SweepRow{i % 2 == 0 ? "generate" : "train", i + 1, 10 * i, i, 0, 1, 1.5, 0.9});
+        SweepRow sweep{i % 2 == 0 ? "generate" : "train", i + 1, 10 * i, i, 0, 1, 1.5, 0.9, {}};
+        // Two ranks, later one; some sweeps are not measured by rank.
+        if (i == 1) sweep.busy_by_rank = {0.5, 1.0};
+        if (i == 3) sweep.busy_by_rank = {0.25};
+        log.add(sweep);
         EvaluationRow row{i + 1, i, {}};
         row.metrics["forced_nll"] = {1.0 + static_cast<double>(i), 0.5, 1.5, {}, {}};
         // One metric that some evaluations lack, with bins whose number varies.

@@ -20,15 +20,16 @@ constexpr double epsilon_of = std::is_same_v<E, float> ? epsilon_f32 : 1.0 / (1 
 inline float widened(float x) { return x; }
 inline float widened(BFloat16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
 
-// The nearest value of the type, ties to even; by arithmetic, for finite values.
+// The nearest value of the type, ties to even, by arithmetic, for finite values. bfloat16 has no numbers below the
+// smallest normal one.
 template <class E>
 E nearest(double x) {
     if constexpr (std::is_same_v<E, float>) {
         return static_cast<float>(x);
     } else {
-        int const exponent = std::max(x == 0 ? -126 : std::ilogb(x), -126);
-        double const quantum = std::ldexp(1.0, exponent - 7);
-        auto const value = static_cast<float>(std::nearbyint(x / quantum) * quantum);
+        bool const vanishes = std::abs(x) < 0x1p-126;
+        double const quantum = vanishes ? 1.0 : std::ldexp(1.0, std::ilogb(x) - 7);
+        auto const value = static_cast<float>(std::copysign(vanishes ? 0 : std::nearbyint(x / quantum) * quantum, x));
         return {static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16)};
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/embedding.h"
 
-#include "kernels/numbers.h"
+#include "kernels/elements.h"
 
 namespace selvage::kernels {
 namespace {
@@ -34,18 +34,33 @@ TEST(Embedding, ForwardBackwardGatherScatter) {
         }
 }
 
-TEST(Embedding, ScatterUndoesGather) {
+template <class E>
+class Rows : public testing::Test {};
+TYPED_TEST_SUITE(Rows, test::ElementTypes);
+
+TYPED_TEST(Rows, ScatterUndoesGather) {
     Stream stream(DeviceKind::cpu);
-    Floats const in = random_floats(7 * 20, 4);
-    std::vector<std::int32_t> const rows = {6, 0, 3};
-    Floats part(3 * 20);
-    gather_rows(view(part, {3, 20}), view(in, {7, 20}), view(rows), stream);
-    Floats out(in.size(), 9.0F);
-    scatter_rows(view(out, {7, 20}), view(part, {3, 20}), view(rows), stream);
-    for (std::size_t i = 0; i < out.size(); ++i) {
-        std::size_t const row = i / 20;
-        EXPECT_EQ(out[i], row == 6 || row == 0 || row == 3 ? in[i] : 9.0F);
+    for (std::int64_t const n : {1, 20, 77}) {
+        test::Elements<TypeParam> const in = test::random_elements<TypeParam>(7 * n, 4);
+        std::vector<std::int32_t> const rows = {6, 0, 3};
+        test::Elements<TypeParam> part(static_cast<std::size_t>(3 * n));
+        gather_rows(test::view_of(part, {3, n}), test::view_of(in, {7, n}), view(rows), stream);
+        test::Elements<TypeParam> out = test::elements_of<TypeParam>(Floats(in.size(), 9.0F));
+        scatter_rows(test::view_of(out, {7, n}), test::view_of(part, {3, n}), view(rows), stream);
+        for (std::size_t i = 0; i < out.size(); ++i) {
+            std::size_t const row = i / static_cast<std::size_t>(n);
+            bool const named = row == 6 || row == 0 || row == 3;
+            EXPECT_EQ(test::widened(out[i]), named ? test::widened(in[i]) : 9.0F);
+        }
     }
+}
+
+TEST(Embedding, RowsOfTwoTypesAreOurBug) {
+    Stream stream(DeviceKind::cpu);
+    Floats const wide(20);
+    test::Elements<BFloat16> const narrow(20);
+    std::vector<std::int32_t> const rows = {1, 0};
+    EXPECT_THROW(gather_rows(view(wide, {2, 10}), test::view_of(narrow, {2, 10}), view(rows), stream), std::exception);
 }
 
 TEST(Embedding, ATokenOutsideTheTableIsOurBug) {

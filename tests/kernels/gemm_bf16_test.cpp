@@ -98,7 +98,7 @@ TEST_P(GemmBf16, InputGradientsKeepTheOrder) {
         Bf16s const d_out = rounded(random_floats(m * k, 1));
         Floats const weight = random_floats(k * n, 2), start = random_floats(m * n, 3);
         Bf16s const weight_bits = rounded(weight);
-        PackedWeight const packed(arena_, view(weight, {k, n}), DType::bf16, PackedWeight::Use::backward_input);
+        PackedWeight const packed(arena_, view(weight, {k, n}), DType::bf16, PackedWeight::Use::training);
         Floats d_in = start, wanted = start;
         linear_backward_input(view(d_in, {m, n}), view(d_out, {m, k}), packed, Accumulate::add, stream);
         for (std::int64_t i = 0; i < m; ++i)

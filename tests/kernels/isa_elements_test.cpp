@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops over activations give the same bits by every instruction set.
+// Loops over elements give the same bits by every instruction set and any number of threads.
+#include <omp.h>
+
 #include <cmath>
 #include <limits>
 
+#include "kernels/activation.h"
+#include "kernels/adamw.h"
 #include "kernels/cpu/table.h"
+#include "kernels/cross_entropy.h"
 #include "kernels/elements.h"
+#include "kernels/embedding.h"
+#include "kernels/norm.h"
+#include "kernels/rotary.h"
 
 namespace selvage::kernels {
 namespace {
@@ -15,6 +23,8 @@ using test::floats_of;
 using test::random_elements;
 using test::random_floats;
 using test::same_bits;
+using test::view;
+using test::view_of;
 
 constexpr char const* others[] = {"avx2", "avx512", "avx512_bf16", "amx"};
 constexpr std::int64_t sizes[] = {1, 16, 30, 2100};
@@ -146,6 +156,97 @@ TEST(InstructionSets, RoundToTheNearestEvenBFloat16) {
         table->narrow(narrow.data(), &nan, 1);
         EXPECT_TRUE(std::isnan(test::widened(narrow[0]))) << name;
     }
+}
+
+template <class E>
+Floats norms_with_threads() {
+    Stream stream(DeviceKind::cpu);
+    Floats all;
+    std::int64_t const rows = 531, n = 200;
+    Shape const shape{rows, n};
+    Floats const in = random_floats(rows * n, 1, 3), d_out = random_floats(rows * n, 2), weight = random_floats(n, 3);
+    Floats sum = random_floats(rows * n, 4), d_in = sum, mean(rows), rstd(rows), d_weight(weight), d_bias(weight);
+    Elements<E> out(in.size());
+    TensorView const of_out = view_of(out, shape);
+    auto const keep = [&] {
+        for (Floats const* part : {&sum, &d_in, &mean, &rstd, &d_weight, &d_bias}) append(all, *part);
+        append(all, floats_of(out));
+    };
+    rmsnorm_forward(of_out, view(rstd, {rows}), view(sum, shape), view(in, shape), view(sum, shape), view(weight, {n}),
+                    1e-5F, stream);
+    keep();
+    rmsnorm_backward(view(d_in, shape), of_out, Accumulate::add, view(d_weight, {n}), view(d_out, shape),
+                     view(sum, shape), view(rstd, {rows}), view(weight, {n}), stream);
+    keep();
+    layernorm_forward(of_out, view(mean, {rows}), view(rstd, {rows}), {}, view(in, shape), {}, view(weight, {n}),
+                      view(d_out, {rows * n}).rows(0, n), 1e-5F, stream);
+    keep();
+    layernorm_backward(view(d_in, shape), of_out, Accumulate::add, view(d_weight, {n}), view(d_bias, {n}),
+                       view(d_out, shape), view(in, shape), view(mean, {rows}), view(rstd, {rows}), view(weight, {n}),
+                       stream);
+    keep();
+    return all;
+}
+
+template <class E>
+Floats activations_with_threads() {
+    Stream stream(DeviceKind::cpu);
+    Floats all;
+    std::int64_t const rows = 131, n = 1003;
+    Shape const shape{rows, n};
+    Elements<E> const gate = random_elements<E>(rows * n, 1, 6), up = random_elements<E>(rows * n, 2);
+    Elements<E> a = gate, b = up;
+    gated_forward(view_of(a, shape), view_of(gate, shape), view_of(up, shape), Gate::silu, stream);
+    append(all, floats_of(a));
+    gated_backward(view_of(a, shape), view_of(b, shape), view_of(up, shape), view_of(gate, shape), view_of(up, shape),
+                   Gate::gelu, stream);
+    append(all, floats_of(a));
+    append(all, floats_of(b));
+    std::vector<std::int32_t> places;
+    for (std::int32_t row = 0; row < rows; ++row) places.push_back(row * row % 17);
+    rotary_forward(view_of(a, {rows, 17, 59}), view(places), {10000.0, 36}, stream);
+    append(all, floats_of(a));
+    Floats sums = random_floats(n, 3), table = random_floats(17 * n, 4), total = Floats(rows, 20.0F),
+           logits = floats_of(gate);
+    add_column_sums(view(sums, {n}), view_of(up, shape), stream);
+    embedding_backward(view(table, {17, n}), view(logits, shape), view(places), stream);
+    append(all, sums);
+    append(all, table);
+    cross_entropy_backward(view_of(a, shape), view(logits, shape), view(total, {rows}), view(places),
+                           view(total, {rows}), stream);
+    append(all, floats_of(a));
+    return all;
+}
+
+Floats updates_with_threads() {
+    Stream stream(DeviceKind::cpu);
+    std::int64_t const n = 16 * 4099;
+    Floats values = random_floats(n, 1), first(values.size()), second(values.size());
+    Floats const gradient = random_floats(n, 2);
+    adamw_update(view(values, {n}), view(first, {n}), view(second, {n}), view(gradient, {n}), {.step = 2}, stream);
+    std::vector<double> sums(static_cast<std::size_t>((n + 4095) / 4096));
+    block_sums_of_squares(sums.data(), view(gradient, {n}), 4096, stream);
+    Floats all = values;
+    append(all, first);
+    append(all, second);
+    for (double const sum : sums) all.push_back(static_cast<float>(sum));
+    return all;
+}
+
+TEST(Threads, DoNotChangeElements) {
+    int const before = omp_get_max_threads();
+    std::vector<Floats> results;
+    for (int const threads : {1, 2, 3, 7}) {
+        omp_set_num_threads(threads);
+        Floats all = norms_with_threads<float>();
+        append(all, norms_with_threads<BFloat16>());
+        append(all, activations_with_threads<float>());
+        append(all, activations_with_threads<BFloat16>());
+        append(all, updates_with_threads());
+        results.push_back(all);
+    }
+    omp_set_num_threads(before);
+    for (Floats const& result : results) EXPECT_TRUE(same_bits(result, results[0]));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "device/cpu/cpu_device.h"
+#include "kernels/cpu/attention_backward.h"
 #include "kernels/cpu/gemm_ways.h"
 #include "kernels/cpu/table.h"
 #include "kernels/gemm.h"
@@ -80,7 +81,7 @@ Floats attention(KernelTable const& t) {
         tile.page_table = table;
         tile.head_size = size;
         tile.scale = 0.2F;
-        t.attention_tile(tile);
+        t.attention.tile(tile);
         append(all, out);
         append(all, totals);
         std::int64_t const rows = 70;
@@ -89,24 +90,27 @@ Floats attention(KernelTable const& t) {
                      o = random_floats(rows * 2 * size, 11);
         Floats const lse(static_cast<std::size_t>(rows * 2), 5.0F);
         Floats dq(q.size()), dk(k.size()), dv(v.size());
-        Floats workspace(static_cast<std::size_t>(attention_backward_workspace(size)));
-        t.attention_backward({.d_queries = dq.data(),
-                              .d_keys = dk.data(),
-                              .d_values = dv.data(),
-                              .d_out = d_out.data(),
-                              .out = o.data(),
-                              .log_sum_exp = lse.data(),
-                              .queries = q.data(),
-                              .keys = k.data(),
-                              .values = v.data(),
-                              .workspace = workspace.data(),
-                              .rows = rows,
-                              .query_stride = 2 * size,
-                              .key_stride = size,
-                              .heads = 2,
-                              .group = 2,
-                              .head_size = size,
-                              .scale = 0.2F});
+        AttentionPacked<float> const packed(size, rows, 2);
+        Floats memory(static_cast<std::size_t>(packed.floats() + packed.workspace_floats()));
+        AttentionBackward<float> const backward{.d_queries = dq.data(),
+                                                .d_keys = dk.data(),
+                                                .d_values = dv.data(),
+                                                .d_out = d_out.data(),
+                                                .out = o.data(),
+                                                .log_sum_exp = lse.data(),
+                                                .queries = q.data(),
+                                                .keys = k.data(),
+                                                .values = v.data(),
+                                                .packed = memory.data(),
+                                                .workspace = memory.data() + packed.floats(),
+                                                .rows = rows,
+                                                .query_stride = 2 * size,
+                                                .key_stride = size,
+                                                .heads = 2,
+                                                .group = 2,
+                                                .head_size = size,
+                                                .scale = 0.2F};
+        attention_backward_whole(t.attention_backward, backward);
         append(all, dq);
         append(all, dk);
         append(all, dv);
@@ -127,9 +131,18 @@ Floats rows(KernelTable const& t) {
         };
         more[0] = t.row_log_sum_exp(a.data(), n);
         more[1] = t.row_max(a.data(), n);
-        std::vector<std::int64_t> fixed(size);
-        t.row_fixed_point(fixed.data(), a.data(), more[1], 0.8F, n);
-        for (std::size_t i = 0; i < size; ++i) other[i] = static_cast<float>(fixed[i]);
+        Floats weights(size + 15), lane_maxima(16 * 3);
+        std::int64_t totals[3] = {}, count = 0;
+        t.row_weights({a.data(), n, more[1], 0.8F, totals, weights.data(), lane_maxima.data()});
+        append(all, weights);
+        append(all, lane_maxima);
+        for (std::size_t i = 0; i < 3; ++i) more[i + 2] = static_cast<float>(totals[i]);
+        more[5] = static_cast<float>(t.sum_at_least(weights.data(), 1e6F, n, &count));
+        std::vector<std::int32_t> ids(size);
+        more[6] = static_cast<float>(t.select_between(ids.data(), weights.data(), 1e3F, 1e9F, n));
+        for (std::size_t i = 0; i < size; ++i) other[i] = static_cast<float>(ids[i]);
+        more[7] = static_cast<float>(count);
+        more[8] = static_cast<float>(t.row_argmax(a.data(), n));
         keep();
         other = b;
         more[2] = static_cast<float>(t.sum_of_squares(a.data(), n));

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/table.h"
 #include "kernels/numbers.h"
 
 namespace selvage::kernels {
@@ -47,6 +48,30 @@ TEST_P(Softmax, LogSumExpAndTargets) {
     }
 }
 
+TEST_P(Softmax, LogSumExpIsThatOfTheHeader) {
+    auto const exp_of = [](float x) {
+        kernel_table().row_exp(&x, &x, 1);
+        return x;
+    };
+    for (std::int64_t row = 0; row < rows; ++row) {
+        float most = -std::numeric_limits<float>::infinity(), sum = 0;
+        for (std::int64_t begin = 0; begin < n; begin += vocabulary_block) {
+            std::int64_t const end = std::min(n, begin + vocabulary_block);
+            float block_most = logit(row, begin);
+            for (std::int64_t i = begin; i < end; ++i) block_most = std::max(block_most, logit(row, i));
+            float lanes[16] = {};
+            for (std::int64_t i = begin; i < end; ++i) lanes[(i - begin) % 16] += exp_of(logit(row, i) - block_most);
+            for (int step = 8; step > 0; step /= 2)
+                for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
+            float const next = std::max(most, block_most);
+            sum = std::fma(sum, exp_of(most - next), lanes[0] * exp_of(block_most - next));
+            most = next;
+        }
+        kernel_table().row_log(&sum, &sum, 1);
+        ASSERT_EQ(total[static_cast<std::size_t>(row)], most + sum);
+    }
+}
+
 TEST_P(Softmax, ArgmaxTakesTheLowestOfEqualLogits) {
     std::vector<std::int32_t> best(rows);
     argmax(view(best), view(logits, {rows, n}), n, stream);
@@ -66,34 +91,45 @@ TEST_P(Softmax, OnlyTheFirstIdsAreChosen) {
         std::fill(high.begin() + row * n + ids, high.begin() + (row + 1) * n, 500.0F);
     std::vector<std::int32_t> best(rows);
     argmax(view(best), view(high, {rows, n}), ids, stream);
-    std::vector<std::int64_t> weights(high.size(), -1);
-    fixed_point_weights(TensorView::of(weights.data(), {rows, n}), view(high, {rows, n}), ids, 1.0F, stream);
     for (std::int64_t row = 0; row < rows; ++row) {
         auto const first = logits.begin() + row * n;
-        std::int64_t const wanted = std::max_element(first, first + ids) - first;
-        EXPECT_EQ(best[static_cast<std::size_t>(row)], wanted);
-        EXPECT_EQ(weights[static_cast<std::size_t>(row * n + wanted)], std::int64_t{1} << 40);
-        for (std::int64_t i = ids; i < n; ++i) ASSERT_EQ(weights[static_cast<std::size_t>(row * n + i)], 0) << i;
+        EXPECT_EQ(best[static_cast<std::size_t>(row)], std::max_element(first, first + ids) - first);
     }
 }
 
-TEST_P(Softmax, FixedPointWeights) {
-    std::vector<std::int64_t> weights(logits.size());
-    float const temperature = 0.7F;
-    fixed_point_weights(TensorView::of(weights.data(), {rows, n}), view(logits, {rows, n}), n, temperature, stream);
+TEST_P(Softmax, SamplingWeights) {
+    std::int64_t const blocks = (n + vocabulary_block - 1) / vocabulary_block;
+    Floats weights(static_cast<std::size_t>(n + 15)), lane_maxima(static_cast<std::size_t>(16 * blocks));
+    std::vector<std::int64_t> totals(static_cast<std::size_t>(blocks)), again(totals.size());
     double const one = 0x1p40;
-    for (std::int64_t row = 0; row < rows; ++row) {
-        float const largest = *std::max_element(logits.begin() + row * n, logits.begin() + (row + 1) * n);
-        for (std::int64_t i = 0; i < n; ++i) {
-            auto const got = static_cast<double>(weights[static_cast<std::size_t>(row * n + i)]);
-            double const argument = (static_cast<double>(logit(row, i)) - largest) / static_cast<double>(temperature);
-            double const wanted = std::exp(argument) * one;
-            ASSERT_NEAR(got, wanted, 1 + wanted * (2 * std::abs(argument) + 4) * epsilon_f32);
-            if (logit(row, i) == largest) {
-                ASSERT_EQ(got, one);
+    for (float const temperature : {0.7F, 1.0F, 1e-7F})
+        for (std::int64_t row = 0; row < rows; ++row) {
+            float const* const x = logits.data() + row * n;
+            WeightsOfRow of_row{
+                x, n, *std::max_element(x, x + n), temperature, totals.data(), weights.data(), lane_maxima.data()};
+            kernel_table().row_weights(of_row);
+            std::vector<std::int64_t> sums(totals.size());
+            Floats maxima(lane_maxima.size());
+            for (std::int64_t i = 0; i < n; ++i) {
+                float const got = weights[static_cast<std::size_t>(i)];
+                double const argument = (static_cast<double>(x[i]) - of_row.max) / static_cast<double>(temperature);
+                double const wanted = std::exp(argument) * one;
+                ASSERT_NEAR(got, wanted, 1 + wanted * (2 * std::abs(argument) + 4) * epsilon_f32);
+                ASSERT_EQ(got, std::trunc(got));
+                if (x[i] == of_row.max) {
+                    ASSERT_EQ(got, one);
+                }
+                sums[static_cast<std::size_t>(i / vocabulary_block)] += static_cast<std::int64_t>(got);
+                float& most = maxima[static_cast<std::size_t>(i / vocabulary_block * 16 + i % 16)];
+                most = std::max(most, got);
             }
+            EXPECT_EQ(totals, sums);
+            EXPECT_EQ(lane_maxima, maxima);
+            of_row.weights = of_row.lane_maxima = nullptr;
+            of_row.block_totals = again.data();
+            kernel_table().row_weights(of_row);
+            EXPECT_EQ(again, totals);
         }
-    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, Softmax, testing::Values(1, 7, 16, 1000, 1024, 1025, 5003));
@@ -107,9 +143,21 @@ TEST(Softmax, MaskedLogits) {
     Floats total(1);
     log_sum_exp(view(total, {1}), view(logits, {1, n}), stream);
     EXPECT_EQ(total[0], 1.5F);
-    std::vector<std::int64_t> weights(logits.size(), -1);
-    fixed_point_weights(TensorView::of(weights.data(), {1, n}), view(logits, {1, n}), n, 1.0F, stream);
-    for (std::size_t i = 0; i < weights.size(); ++i) ASSERT_EQ(weights[i], i == 2000 ? std::int64_t{1} << 40 : 0);
+    std::vector<std::int64_t> totals(3);
+    Floats weights(logits.size() + 15, -1);
+    for (float const temperature : {1.0F, 0.5F, 1e-10F}) {
+        kernel_table().row_weights({logits.data(), n, 1.5F, temperature, totals.data(), weights.data(), nullptr});
+        EXPECT_EQ(totals, (std::vector<std::int64_t>{0, std::int64_t{1} << 40, 0}));
+        for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(weights[static_cast<std::size_t>(i)], i == 2000 ? 0x1p40F : 0);
+    }
+}
+
+TEST(Softmax, LogSumExpIsNotANumberWhereALogitIsNot) {
+    Stream stream(DeviceKind::cpu);
+    Floats logits(1500, 1.0F), total(1);
+    logits[700] = std::numeric_limits<float>::quiet_NaN();
+    log_sum_exp(view(total, {1}), view(logits, {1, 1500}), stream);
+    EXPECT_TRUE(std::isnan(total[0]));
 }
 
 }  // namespace

@@ -33,10 +33,11 @@ class Bits(JobTest):
             offsets, lengths, tokens = file["offsets"][()], file["prompt_length"][()], file["tokens"][()]
         prompts = [tokens[o:o + n] for o, n in zip(offsets, lengths)]
         seen = None
-        for streams, ranks in ((1, 1), (3, 2), (8, 1), (32, 1), (64, 2)):
+        for streams, ranks, threads in ((1, 1, 1), (3, 2, 1), (8, 1, 2), (32, 1, 1), (64, 2, 2)):
             path = self.folder / f"drafts-{streams}-{ranks}.h5"
             code, _, errors = program(["generate", self.checkpoint, "--data", self.folder / "train.h5", "--output", path,
                                        "--set", f"generate.streams={streams}", "--set", "generate.samples=2",
+                                       "--set", f"train.threads_per_rank={threads}",
                                        "--set", "generate.top_p=0.9", "--set", "generate.max_new_tokens=12"], ranks)
             self.assertEqual(code, 0, errors)
             with h5py.File(path, "r") as file:
@@ -66,6 +67,26 @@ class Bits(JobTest):
             values = file["evaluations/numeric_gap/value"][()]
         self.assertEqual(len(values), 4)
         self.assertTrue((values == 0).all(), values)
+
+
+class BitsBf16(Bits):
+    """Commands on a checkpoint compute in the precision that it was trained in."""
+    settings = ('precision.compute="bf16"',)
+
+    def test_evaluate_repeats_the_run(self):
+        self.deck.write_text(self.deck.read_text() + '[precision]\ncompute = "bf16"\n')
+        super().test_evaluate_repeats_the_run()
+
+    def test_another_precision_is_another_result(self):
+        one, other = self.folder / "bf16.h5", self.folder / "f32.h5"
+        for path, words in ((one, []), (other, ["--set", 'precision.compute="f32"'])):
+            code, _, errors = program(["score", self.checkpoint, "--data", self.folder / "heldout.h5", "--output", path,
+                                       *words])
+            self.assertEqual(code, 0, errors)
+        with h5py.File(one, "r") as a, h5py.File(other, "r") as b:
+            a, b = a["logprob"][()], b["logprob"][()]
+        self.assertFalse((a == b).all())
+        self.assertLess(abs(a - b).max(), 0.1)
 
 
 if __name__ == "__main__":

@@ -135,9 +135,14 @@ class Commands(JobTest):
         with h5py.File(self.folder / "run/run.h5", "r") as file:
             kinds = [bytes(kind).decode() for kind in file["sweeps/kind"][()]]
             examples, busy = file["sweeps/examples"][()], file["sweeps/busy"][()]
+            by_rank = file["sweeps/busy_by_rank"][()]
         rows = [i for i, kind in enumerate(kinds) if kind == "evaluate"]
         self.assertEqual(list(examples[rows]), [10] * 4)
         self.assertTrue(((busy[rows] > 0) & (busy[rows] <= 1)).all(), busy)
+        for row in rows + [i for i, kind in enumerate(kinds) if kind == "generate"]:
+            self.assertEqual(len(by_rank[row]), 2)
+            self.assertTrue(((by_rank[row] > 0) & (by_rank[row] <= 1)).all(), by_rank)
+            self.assertAlmostEqual(by_rank[row].mean(), busy[row])
 
     def test_end_of_the_run_is_foretold(self):
         words = "the run ends about "

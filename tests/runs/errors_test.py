@@ -24,7 +24,7 @@ class CommandLine(JobTest):
                  "train.lanes='8'": ["train.lanes", "integer"], "train.lanes=3": ["train.lanes is 3", "power of two"],
                  "run.rounds=0": ["run.rounds = 0", "between 1"], "train.beta1=nan": ["train.beta1"],
                  "weave.method='bahs'": ["bahs", 'did you mean "bash"?'], "run.out=out": ["quotes"],
-                 "model.kv_heads=3": ["kv_heads", "3"], "precision.compute='bf16'": ["precision.compute", "bf16"]}
+                 "model.kv_heads=3": ["kv_heads", "3"], "precision.compute='bf61'": ["precision.compute", "bf16"]}
         for setting, words in cases.items():
             with self.subTest(setting=setting):
                 self.refuse_run([setting], BAD_DATA, *words, out="nothing")

@@ -88,6 +88,7 @@ def datasets(path):
 
 class JobTest(unittest.TestCase):
     """A folder with the tiny job's data and deck in it."""
+    settings = ()  # of every job
 
     @classmethod
     def setUpClass(cls):
@@ -110,7 +111,7 @@ class JobTest(unittest.TestCase):
 
     def run_job(self, out, ranks=1, settings=(), options=(), expect=0, environment=None):
         words = ["run", self.deck, "--out", self.folder / out, *options]
-        for setting in settings:
+        for setting in (*self.settings, *settings):
             words += ["--set", setting]
         code, output, errors = program(words, ranks, environment)
         self.assertEqual(code, expect, f"{' '.join(map(str, words))} on {ranks} ranks:\n{output}\n{errors}")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/cpu/cpu_device.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +15,8 @@
 
 namespace selvage {
 namespace {
+
+constexpr std::size_t huge_page = std::size_t{2} << 20;
 
 // The lowest memory.max from this process's control group up to the root (version 2), or version 1's limit.
 std::size_t control_group_limit() {
@@ -51,11 +54,15 @@ class CpuDevice final : public Device {
 
     void* allocate(std::size_t bytes) override {
         std::size_t const rounded = (bytes + 63) / 64 * 64;
-        void* const memory = std::aligned_alloc(64, rounded);
-        if (memory == nullptr)
+        void* memory = nullptr;
+        if (posix_memalign(&memory, rounded < huge_page ? 64 : huge_page, rounded) != 0)
             fail(ExitCode::system,
                  "out of memory: {} more asked for, limit {}; use a smaller model, batch or cache, or more memory",
                  format_bytes(static_cast<double>(bytes)), format_bytes(static_cast<double>(memory_limit())));
+#ifdef MADV_HUGEPAGE
+        // The processor's prefetching ends at a page: large ones are read up to twice as fast. A wish, may be refused.
+        if (rounded >= huge_page) madvise(memory, rounded, MADV_HUGEPAGE);
+#endif
         std::memset(memory, 0, rounded);
         return memory;
     }

@@ -2,6 +2,7 @@
 #include "kernels/activation.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "kernels/cpu/elements.h"
 #include "kernels/cpu/table.h"
@@ -10,6 +11,7 @@
 namespace selvage::kernels {
 namespace {
 
+constexpr std::int64_t streamed_elements = std::int64_t{1} << 22;  // to fill: more than caches keep
 constexpr std::int64_t rows_per_block = 8;  // of column sums: as many streams from memory as are read at a time
 
 template <class Work>
@@ -83,7 +85,10 @@ void add_in_place(TensorView to, TensorView from, Stream&) {
 
 void fill(TensorView out, float value, Stream&) {
     float* const o = out.as<float>();
-    over_elements(out.elements(), 1, [&](std::int64_t i, std::int64_t n) { std::fill_n(o + i, n, value); });
+    bool const streaming = out.elements() >= streamed_elements && reinterpret_cast<std::uintptr_t>(o) % 64 == 0;
+    over_elements(out.elements(), 1, [&](std::int64_t i, std::int64_t n) {
+        (streaming ? kernel_table().fill_streaming : kernel_table().fill)(o + i, value, n);
+    });
 }
 
 void add_column_sums(TensorView sums, TensorView rows, Stream&) {

@@ -7,24 +7,25 @@
 
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/cpu/workspace.h"
 
 namespace selvage::kernels {
 namespace {
 
 std::int64_t page_elements(KvPages const& pages) { return 2 * pages.kv_heads * pages.head_size * kv_page_tokens; }
 
-void check_segments(std::span<AttentionSegment const> segments, std::int64_t rows, KvPages const* pages) {
+void check_segments(std::span<AttentionSegment const> segments, std::int64_t rows, KvPages const& pages) {
     for (AttentionSegment const& segment : segments) {
         SELVAGE_CHECK(segment.first_row >= 0 && segment.rows >= 0 && segment.first_row + segment.rows <= rows,
                       "segment of rows {} + {} in a batch of {}", segment.first_row, segment.rows, rows);
         SELVAGE_CHECK(segment.first_position >= 0, "position {}", segment.first_position);
-        if (pages == nullptr || segment.rows == 0) continue;
+        if (segment.rows == 0) continue;
         std::int64_t const needed = (segment.first_position + segment.rows + kv_page_tokens - 1) / kv_page_tokens;
         SELVAGE_CHECK(static_cast<std::int64_t>(segment.page_table.size()) >= needed, "{} pages for {} positions",
                       segment.page_table.size(), segment.first_position + segment.rows);
         for (std::int64_t i = 0; i < needed; ++i) {
             std::int32_t const page = segment.page_table[static_cast<std::size_t>(i)];
-            SELVAGE_CHECK(page >= 0 && page < pages->pages.dim(0), "page {} of {}", page, pages->pages.dim(0));
+            SELVAGE_CHECK(page >= 0 && page < pages.pages.dim(0), "page {} of {}", page, pages.pages.dim(0));
         }
     }
 }
@@ -42,6 +43,7 @@ struct Unit {
     std::int64_t kv_head;
     std::int64_t first;  // pair index: row * group + head
     std::int64_t count;
+    std::int64_t splits;  // of the keys that its last row sees
 };
 
 template <class T>
@@ -53,7 +55,7 @@ struct Forward {
     std::int64_t heads;
     float scale;
 
-    void run(Unit const& unit) const {
+    AttentionTile<T> tile_of(Unit const& unit) const {
         std::int64_t const size = pages.head_size;
         std::int64_t const group = heads / pages.kv_heads;
         AttentionTile<T> tile{};
@@ -74,10 +76,7 @@ struct Forward {
             tile.query[i] = queries + index * size;
             tile.position[i] = unit.segment->first_position + row;
         }
-        if constexpr (std::is_same_v<T, float>)
-            kernel_table().attention_tile(tile);
-        else
-            kernel_table().attention_tile_bf16(tile);
+        return tile;
     }
 };
 
@@ -92,8 +91,9 @@ std::vector<Unit>& units_of(std::span<AttentionSegment const> segments, std::int
                 std::int64_t const slot = (segment.first_position + row) % kv_page_tokens;
                 rows = std::min(segment.rows - row, kv_page_tokens - slot);
                 std::int64_t const end = (row + rows) * group;
+                std::int64_t const splits = (segment.first_position + row) / kv_split_tokens + 1;
                 for (std::int64_t first = row * group; first < end; first += most)
-                    units.push_back({&segment, kv_head, first, std::min(most, end - first)});
+                    units.push_back({&segment, kv_head, first, std::min(most, end - first), splits});
             }
     return units;
 }
@@ -130,6 +130,43 @@ void store_rows(KvPages const& pages, T const* keys, T const* values, AttentionS
 }
 
 template <class T>
+AttentionKernels<T> const& kernels_of(KernelTable const& table) {
+    if constexpr (std::is_same_v<T, float>)
+        return table.attention;
+    else
+        return table.attention_bf16;
+}
+
+// Few units with long contexts: threads take splits. False where no unit has more than one.
+template <class T>
+bool split_units(Forward<T> const& work, std::vector<Unit> const& units, AttentionKernels<T> const& kernels) {
+    struct Split {
+        std::size_t unit;
+        std::int64_t index;
+    };
+    static std::vector<Split> splits;
+    static std::vector<float> memory;
+    splits.clear();
+    for (std::size_t i = 0; i < units.size(); ++i)
+        for (std::int64_t index = 0; index < units[i].splits; ++index) splits.push_back({i, index});
+    if (splits.size() == units.size()) return false;
+    float* const states = aligned_floats(memory, static_cast<std::int64_t>(splits.size()) * attention_state_floats);
+#pragma omp parallel
+    {
+#pragma omp for schedule(dynamic, 1)
+        for (std::size_t i = 0; i < splits.size(); ++i)
+            kernels.split(work.tile_of(units[splits[i].unit]), splits[i].index,
+                          states + static_cast<std::int64_t>(i) * attention_state_floats);
+#pragma omp for schedule(dynamic, 1)
+        for (std::size_t i = 0; i < splits.size(); ++i)
+            if (splits[i].index == 0)
+                kernels.merge(work.tile_of(units[splits[i].unit]),
+                              states + static_cast<std::int64_t>(i) * attention_state_floats);
+    }
+    return true;
+}
+
+template <class T>
 void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
              std::span<AttentionSegment const> segments, std::int64_t heads, float scale) {
     Forward<T> const work{.out = out.as<T>(),
@@ -141,9 +178,12 @@ void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages
     std::int64_t const most = std::is_same_v<T, float> ? kernel_table().tile_rows : AttentionTile<T>::max_queries;
     std::vector<Unit> const& units = units_of(segments, pages.kv_heads, heads / pages.kv_heads, most);
     auto const count = static_cast<std::int64_t>(units.size());
-    // Later rows see more keys: small pieces, handed out as threads come free.
-#pragma omp parallel for schedule(dynamic, 4) if (count > 4 && omp_get_max_threads() > 1)
-    for (std::int64_t i = 0; i < count; ++i) work.run(units[static_cast<std::size_t>(i)]);
+    AttentionKernels<T> const& kernels = kernels_of<T>(kernel_table());
+    std::int64_t const threads = omp_get_max_threads();
+    if (threads > 1 && count < 4 * threads && split_units(work, units, kernels)) return;
+        // Later rows see more keys: small pieces, handed out as threads come free.
+#pragma omp parallel for schedule(dynamic, 4) if (count > 4 && threads > 1)
+    for (std::int64_t i = 0; i < count; ++i) kernels.tile(work.tile_of(units[static_cast<std::size_t>(i)]));
 }
 
 }  // namespace
@@ -154,7 +194,7 @@ void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<Atten
     std::int64_t const rows = keys.elements() / (pages.kv_heads * pages.head_size);
     SELVAGE_CHECK(values.elements() == keys.elements(), "keys {} and values {}", keys.shape().text(),
                   values.shape().text());
-    check_segments(segments, rows, &pages);
+    check_segments(segments, rows, pages);
     auto const count = static_cast<std::int64_t>(segments.size()) * pages.kv_heads;
     parallel_for(count, 1, 2 * keys.elements(), [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
@@ -175,80 +215,11 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
     std::int64_t const heads = queries.elements() / rows / pages.head_size;
     SELVAGE_CHECK(heads % pages.kv_heads == 0 && out.elements() == queries.elements(), "{} heads over {}", heads,
                   pages.kv_heads);
-    check_segments(segments, rows, &pages);
+    check_segments(segments, rows, pages);
     if (pages.pages.dtype() == DType::bf16)
         forward<BFloat16>(out, log_sum_exp, queries, pages, segments, heads, scale);
     else
         forward<float>(out, log_sum_exp, queries, pages, segments, heads, scale);
-}
-
-namespace {
-
-template <class T>
-void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
-              TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-              std::span<AttentionSegment const> segments, float scale) {
-    std::int64_t const heads = queries.dim(1);
-    std::int64_t const kv_heads = keys.dim(1);
-    std::int64_t const size = queries.dim(2);
-    std::int64_t const group = heads / kv_heads;
-    auto const count = static_cast<std::int64_t>(segments.size()) * kv_heads;
-#pragma omp parallel for schedule(dynamic, 1) if (count > 1 && omp_get_max_threads() > 1)
-    for (std::int64_t i = 0; i < count; ++i) {
-        AttentionSegment const& segment = segments[static_cast<std::size_t>(i / kv_heads)];
-        std::int64_t const kv_head = i % kv_heads;
-        std::int64_t const row_head = segment.first_row * heads + kv_head * group;
-        std::int64_t const row_kv_head = segment.first_row * kv_heads + kv_head;
-        AttentionBackward<T> unit{.d_queries = d_queries.as<T>() + row_head * size,
-                                  .d_keys = d_keys.as<T>() + row_kv_head * size,
-                                  .d_values = d_values.as<T>() + row_kv_head * size,
-                                  .d_out = d_out.as<T>() + row_head * size,
-                                  .out = out.as<T>() + row_head * size,
-                                  .log_sum_exp = log_sum_exp.as<float>() + row_head,
-                                  .queries = queries.as<T>() + row_head * size,
-                                  .keys = keys.as<T>() + row_kv_head * size,
-                                  .values = values.as<T>() + row_kv_head * size,
-                                  .rows = segment.rows,
-                                  .query_stride = heads * size,
-                                  .key_stride = kv_heads * size,
-                                  .heads = heads,
-                                  .group = group,
-                                  .head_size = size,
-                                  .scale = scale};
-        thread_local std::vector<float> workspace;
-        if constexpr (std::is_same_v<T, float>) {
-            workspace.resize(static_cast<std::size_t>(attention_backward_workspace(size)));
-            unit.workspace = workspace.data();
-            kernel_table().attention_backward(unit);
-        } else {
-            AttentionPacked const packed(size, segment.rows, group);
-            workspace.resize(static_cast<std::size_t>(packed.floats() + packed.workspace_floats()));
-            unit.packed = workspace.data();
-            unit.workspace = workspace.data() + packed.floats();
-            kernel_table().attention_backward_bf16(unit);
-        }
-    }
-}
-
-}  // namespace
-
-void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
-                        TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-                        std::span<AttentionSegment const> segments, float scale, Stream&) {
-    if (segments.empty() || queries.empty()) return;
-    SELVAGE_CHECK(queries.rank() == 3 && keys.rank() == 3 && keys.dim(0) == queries.dim(0), "queries {} and keys {}",
-                  queries.shape().text(), keys.shape().text());
-    std::int64_t const heads = queries.dim(1);
-    std::int64_t const kv_heads = keys.dim(1);
-    std::int64_t const size = queries.dim(2);
-    SELVAGE_CHECK(heads % kv_heads == 0 && size % 2 == 0 && size <= 256 && keys.dim(2) == size,
-                  "queries {} and keys {}", queries.shape().text(), keys.shape().text());
-    check_segments(segments, queries.dim(0), nullptr);
-    if (queries.dtype() == DType::bf16)
-        backward<BFloat16>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments,
-                           scale);
-    else
-        backward<float>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments, scale);
 }
 
 }  // namespace selvage::kernels

@@ -59,7 +59,7 @@ void add_rows(std::span<WeightGradient const> gradients, TensorView in, Range ro
     if (bf16) {
         auto const size = static_cast<std::size_t>(bf16_panel_elements(x.dim(1), x.dim(0)));
         if (panels.size() < size) panels.resize(size);
-        bf16_pack(panels.data(), x, false);
+        bf16_pack_operand(panels.data(), x);
     }
     for (WeightGradient const& gradient : gradients) {
         std::int64_t const n = gradient.d_weight.dim(0);
@@ -72,7 +72,8 @@ void add_rows(std::span<WeightGradient const> gradients, TensorView in, Range ro
                           .n = x.dim(1),
                           .k = rows.size(),
                           .a_transposed = true,
-                          .add = add});
+                          .add = add,
+                          .write_through = true});
         else
             multiply({.c = gradient.d_weight.as<float>(),
                       .a = d.as<float>(),
@@ -134,21 +135,19 @@ void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d
 }
 
 struct PackedWeight::Form {
-    std::int64_t n = 0;  // of the product: columns of its result
-    std::int64_t k = 0;  // and length of its sums
-    Use use = Use::forward;
+    std::int64_t n = 0;
+    std::int64_t k = 0;
     Tensor panels;
+    Tensor transposed_panels;  // of the transposed weight; training only
 };
 
 PackedWeight::PackedWeight(Arena& arena, TensorView weight, DType dtype, Use use) : form_(std::make_unique<Form>()) {
-    bool const forward = use == Use::forward;
-    SELVAGE_CHECK(forward || dtype == DType::bf16, "weights in {} are read plain here", name_of(dtype));
-    form_->n = weight.dim(forward ? 0 : 1);
-    form_->k = weight.dim(forward ? 1 : 0);
-    form_->use = use;
-    Shape const shape = dtype == DType::f32 ? Shape{panel_count(form_->n) * panel_elements(form_->k)}
-                                            : Shape{bf16_panel_elements(form_->n, form_->k)};
-    form_->panels = Tensor(arena, "packed weights", dtype, shape);
+    SELVAGE_CHECK(use == Use::forward || dtype == DType::bf16, "training reads weights in {} plain", name_of(dtype));
+    std::int64_t const n = form_->n = weight.dim(0);
+    std::int64_t const k = form_->k = weight.dim(1);
+    auto const tensor = [&](std::int64_t elements) { return Tensor(arena, "packed weights", dtype, {elements}); };
+    form_->panels = tensor(dtype == DType::f32 ? panel_count(n) * panel_elements(k) : bf16_panel_elements(n, k));
+    if (use == Use::training) form_->transposed_panels = tensor(bf16_panel_elements(k, n));
     Stream stream(arena.device().kind());
     update(weight, stream);
 }
@@ -156,19 +155,23 @@ PackedWeight::~PackedWeight() = default;
 PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;
 PackedWeight& PackedWeight::operator=(PackedWeight&&) noexcept = default;
 
+PackedWeight::Use PackedWeight::use() const {
+    return form_->transposed_panels.view().empty() ? Use::forward : Use::training;
+}
+
 void PackedWeight::update(TensorView weight, Stream&) {
-    bool const forward = form_->use == Use::forward;
-    SELVAGE_CHECK(weight.dim(forward ? 0 : 1) == form_->n && weight.dim(forward ? 1 : 0) == form_->k,
-                  "weight {} for packed [{}, {}]", weight.shape().text(), form_->n, form_->k);
-    if (form_->panels.view().dtype() == DType::bf16)
-        bf16_pack(form_->panels.view().as<BFloat16>(), weight, forward);
+    SELVAGE_CHECK(weight.dim(0) == form_->n && weight.dim(1) == form_->k, "weight {} for packed [{}, {}]",
+                  weight.shape().text(), form_->n, form_->k);
+    TensorView const panels = form_->panels;
+    if (panels.dtype() == DType::f32)
+        pack_panels(panels.as<float>(), weight.as<float>(), true, form_->n, form_->k);
     else
-        pack_panels(form_->panels.view().as<float>(), weight.as<float>(), true, form_->n, form_->k);
+        bf16_pack_weight(panels.as<BFloat16>(),
+                         use() == Use::training ? form_->transposed_panels.view().as<BFloat16>() : nullptr, weight);
 }
 
 void linear_forward(TensorView out, TensorView in, PackedWeight const& weight, TensorView bias, Stream&) {
     PackedWeight::Form const& form = weight.form();
-    SELVAGE_CHECK(form.use == PackedWeight::Use::forward, "weights packed for another product");
     auto const [m, n, k] = sizes_of(in, out, form.n, form.k);
     if (in.dtype() == DType::bf16)
         return bf16_product({.c = out,
@@ -190,14 +193,14 @@ void linear_forward(TensorView out, TensorView in, PackedWeight const& weight, T
 void linear_backward_input(TensorView d_in, TensorView d_out, PackedWeight const& weight, Accumulate accumulate,
                            Stream&) {
     PackedWeight::Form const& form = weight.form();
-    SELVAGE_CHECK(form.use == PackedWeight::Use::backward_input, "weights packed for another product");
-    auto const [m, n, k] = sizes_of(d_out, d_in, form.n, form.k);
+    SELVAGE_CHECK(weight.use() == PackedWeight::Use::training, "weights packed for forward products only");
+    auto const [m, n, k] = sizes_of(d_in, d_out, form.n, form.k);
     bf16_product({.c = d_in,
                   .a = d_out.as<BFloat16>(),
-                  .panels = form.panels.view().as<BFloat16>(),
+                  .panels = form.transposed_panels.view().as<BFloat16>(),
                   .m = m,
-                  .n = n,
-                  .k = k,
+                  .n = k,
+                  .k = n,
                   .add = accumulate == Accumulate::add});
 }
 

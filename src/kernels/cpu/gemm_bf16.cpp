@@ -16,8 +16,9 @@ namespace {
 // changes a sum.
 constexpr std::int64_t most_rows = 256;
 constexpr std::int64_t most_k = 2048;
-constexpr std::int64_t most_panels = 16;  // where k takes more than one round
-constexpr std::int64_t few_rows = 64;     // threads share the columns
+constexpr std::int64_t most_panels = 16;     // where k takes more than one round
+constexpr std::int64_t few_rows = 64;        // threads share the columns, so that each reads its part of b only;
+constexpr std::int64_t wide_columns = 8192;  // so too where b is much larger than a
 
 // Grows, never shrinks; its content is lost when it grows.
 template <class T>
@@ -88,9 +89,14 @@ class Part {
         float const* const bias = x_.bias == nullptr ? nullptr : x_.bias + column;
         if (x_.c.dtype() == DType::bf16)
             table_.bf16_finish(x_.c.as<BFloat16>() + at, x_.n, sums, bias, x_.add, rows.size(), columns);
+        else if (x_.write_through && !x_.add && columns == Bf16Forms::panel && aligned(x_.c.as<float>() + at) &&
+                 x_.n % 16 == 0)
+            table_.copy_through(x_.c.as<float>() + at, x_.n, sums, rows.size());
         else
             table_.bf16_finish_floats(x_.c.as<float>() + at, x_.n, sums, bias, x_.add, rows.size(), columns);
     }
+
+    static bool aligned(float const* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 == 0; }
 
     Bf16Product const& x_;
     KernelTable const& table_;
@@ -106,7 +112,8 @@ void bf16_product(Bf16Product const& x) {
     Part const part(x);
     std::int64_t const panels = panels_of(x.n);
     std::int64_t const cost = x.n * x.k / 4 + x.m * x.n * x.k / 64;
-    if (x.m <= few_rows) {
+    bool const wide = x.n > wide_columns && x.m * x.k <= most_rows * most_k;
+    if (x.m <= few_rows || wide) {
         parallel_for(panels, 1, cost, [&](std::int64_t begin, std::int64_t end) { part.run({0, x.m}, {begin, end}); });
         return;
     }
@@ -120,23 +127,38 @@ std::int64_t bf16_panel_elements(std::int64_t n, std::int64_t k) {
     return panels_of(n) * Bf16Forms::panel * Bf16Forms::padded(k);
 }
 
-void bf16_pack(BFloat16* panels, TensorView from, bool transposed) {
+void bf16_pack_operand(BFloat16* panels, TensorView from) {
     KernelTable const& table = kernel_table();
-    std::int64_t const n = from.dim(transposed ? 0 : 1);
-    std::int64_t const k = from.dim(transposed ? 1 : 0);
-    SELVAGE_CHECK(!transposed || from.dtype() == DType::f32, "a transposed form of {}", name_of(from.dtype()));
+    std::int64_t const k = from.dim(0);
+    std::int64_t const n = from.dim(1);
+    BFloat16 const* const b = from.as<BFloat16>();
+    parallel_for(panels_of(n), 1, n * k, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t column = begin * Bf16Forms::panel; column < std::min(n, end * Bf16Forms::panel);
+             column += Bf16Forms::panel)
+            table.bf16_pack_panel(panels + column * Bf16Forms::padded(k), b + column, n, k,
+                                  std::min(Bf16Forms::panel, n - column));
+    });
+}
+
+// Square by square, as both forms are of the same numbers: they are read from memory once.
+void bf16_pack_weight(BFloat16* panels, BFloat16* transposed_panels, TensorView weight) {
+    constexpr std::int64_t side = Bf16Forms::panel;
+    KernelTable const& table = kernel_table();
+    std::int64_t const n = weight.dim(0);
+    std::int64_t const k = weight.dim(1);
+    float const* const w = weight.as<float>();
     parallel_for(panels_of(n), 1, 2 * n * k, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t p = begin; p < end; ++p) {
-            BFloat16* const to = panels + p * Bf16Forms::panel * Bf16Forms::padded(k);
-            std::int64_t const column = p * Bf16Forms::panel;
-            std::int64_t const columns = std::min(Bf16Forms::panel, n - column);
-            if (transposed)
-                table.bf16_pack_panel_transposed(to, from.as<float>() + column * k, k, k, columns);
-            else if (from.dtype() == DType::bf16)
-                table.bf16_pack_panel(to, from.as<BFloat16>() + column, n, k, columns);
-            else
-                table.bf16_pack_panel_of_floats(to, from.as<float>() + column, n, k, columns);
-        }
+        for (std::int64_t row = begin * side; row < std::min(n, end * side); row += side)
+            for (std::int64_t column = 0; column < k; column += side) {
+                std::int64_t const rows = std::min(side, n - row);
+                std::int64_t const columns = std::min(side, k - column);
+                float const* const from = w + row * k + column;
+                table.bf16_pack_panel_transposed(panels + row * Bf16Forms::padded(k) + column * side, from, k, columns,
+                                                 rows);
+                if (transposed_panels != nullptr)
+                    table.bf16_pack_panel_of_floats(transposed_panels + column * Bf16Forms::padded(n) + row * side,
+                                                    from, k, rows, columns);
+            }
     });
 }
 

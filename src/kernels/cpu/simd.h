@@ -41,12 +41,14 @@ constexpr int tile_vectors = 1;
 SELVAGE_INLINE std::uint32_t bits_of(float x) { return __builtin_bit_cast(std::uint32_t, x); }
 SELVAGE_INLINE float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
 
-// bfloat16 rounds to the nearest, ties to even; a NaN stays one.
+// bfloat16 rounds to the nearest, ties to even, as the processors' instruction for it does: numbers below the smallest
+// normal one become zero of their sign; a NaN stays one.
 SELVAGE_INLINE float value_of(float x) { return x; }
 SELVAGE_INLINE float value_of(BFloat16 x) { return float_of(static_cast<std::uint32_t>(x.bits) << 16); }
 SELVAGE_INLINE BFloat16 rounded_bf16(float x) {
     std::uint32_t const bits = bits_of(x);
     std::uint32_t const sum = bits + 0x7fffU + ((bits >> 16) & 1U);
+    if ((bits & 0x7f800000U) == 0) return {static_cast<std::uint16_t>((bits & 0x80000000U) >> 16)};
     return {static_cast<std::uint16_t>((x != x ? bits | 0x400000U : sum) >> 16)};
 }
 
@@ -78,15 +80,15 @@ SELVAGE_INLINE F16 first(std::int64_t count, F16 a, F16 b) {
 SELVAGE_INLINE F16 where_less(F16 x, F16 limit, F16 a, F16 b) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, limit.v, _CMP_LT_OQ), b.v, a.v)};
 }
-// a 2^n, where n = round_bits - bits(1.5 2^23) and the result is a normal number.
+// a 2^n, where n = rounded - 1.5 2^23 and the result is a normal number.
 SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
-    __m512i const n = _mm512_sub_epi32(_mm512_castps_si512(rounded.v), _mm512_set1_epi32(0x4b400000));
-    return {_mm512_scalef_ps(a.v, _mm512_cvtepi32_ps(n))};
+    return {_mm512_scalef_ps(a.v, _mm512_sub_ps(rounded.v, _mm512_set1_ps(12582912.0F)))};
 }
-// The same, by adding to the exponent: a and the result are normal numbers.
-SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
+// The same where limit <= x, else 0, by adding to the exponent: a and the result are normal numbers.
+SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded, F16 x, F16 limit) {
     __m512i const n = _mm512_slli_epi32(_mm512_castps_si512(rounded.v), 23);
-    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v), n))};
+    __mmask16 const kept = _mm512_cmp_ps_mask(x.v, limit.v, _CMP_NLT_UQ);
+    return {_mm512_castsi512_ps(_mm512_maskz_add_epi32(kept, _mm512_castps_si512(a.v), n))};
 }
 using F8 = __m256;
 SELVAGE_INLINE F8 low_half(F16 a) { return _mm512_castps512_ps256(a.v); }
@@ -101,10 +103,16 @@ SELVAGE_INLINE __m512i rounded_words(F16 a) {
     __m512i const odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i const sum = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
     __m512i const quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    __m512i const sign = _mm512_and_si512(bits, _mm512_set1_epi32(static_cast<int>(0x80000000U)));
     __mmask16 const is_nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
-    return _mm512_mask_blend_epi32(is_nan, sum, quiet);
+    __mmask16 const is_normal = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x7f800000));
+    return _mm512_mask_blend_epi32(is_normal, sign, _mm512_mask_blend_epi32(is_nan, sum, quiet));
 }
+#if defined(SELVAGE_SIMD_AVX512_BF16)
+SELVAGE_INLINE __m256i rounded_bf16(F16 a) { return (__m256i)_mm512_cvtneps_pbh(a.v); }
+#else
 SELVAGE_INLINE __m256i rounded_bf16(F16 a) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_words(a), 16)); }
+#endif
 SELVAGE_INLINE F16 load(BFloat16 const* p) { return widened(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(p))); }
 SELVAGE_INLINE F16 load(BFloat16 const* p, std::int64_t count) {
     return widened(_mm256_maskz_loadu_epi16(first_lanes(count), p));
@@ -199,8 +207,9 @@ SELVAGE_INLINE __m256 shift_half(__m256 a, __m256 rounded) {
     __m256i const n = _mm256_slli_epi32(_mm256_castps_si256(rounded), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), n));
 }
-SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
-    return {shift_half(a.low, rounded.low), shift_half(a.high, rounded.high)};
+SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded, F16 x, F16 limit) {
+    F16 const shifted = {shift_half(a.low, rounded.low), shift_half(a.high, rounded.high)};
+    return where_less(x, limit, set(0.0F), shifted);
 }
 using F8 = __m256;
 SELVAGE_INLINE F8 low_half(F16 a) { return a.low; }
@@ -219,8 +228,12 @@ SELVAGE_INLINE __m256i rounded_bf16(__m256 a) {
     __m256i const odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     __m256i const sum = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
     __m256i const quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    __m256i const sign = _mm256_and_si256(bits, _mm256_set1_epi32(static_cast<int>(0x80000000U)));
+    __m256i const exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f800000));
     __m256i const is_nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
-    return _mm256_srli_epi32(_mm256_blendv_epi8(sum, quiet, is_nan), 16);
+    __m256i const is_small = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
+    __m256i const rounded = _mm256_blendv_epi8(_mm256_blendv_epi8(sum, quiet, is_nan), sign, is_small);
+    return _mm256_srli_epi32(rounded, 16);
 }
 SELVAGE_INLINE void store(BFloat16* p, F16 a) {
     __m256i const mixed = _mm256_packus_epi32(rounded_bf16(a.low), rounded_bf16(a.high));
@@ -292,8 +305,9 @@ SELVAGE_INLINE F16 scale_by_power(F16 a, F16 rounded) {
     Bits const n1 = n >> 1;
     return {a.v * reinterpret_cast<Vector>((n1 + 127) << 23) * reinterpret_cast<Vector>((n - n1 + 127) << 23)};
 }
-SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded) {
-    return {reinterpret_cast<Vector>(reinterpret_cast<Bits>(a.v) + (reinterpret_cast<Bits>(rounded.v) << 23))};
+SELVAGE_INLINE F16 shift_exponent(F16 a, F16 rounded, F16 x, F16 limit) {
+    Bits const shifted = reinterpret_cast<Bits>(a.v) + (reinterpret_cast<Bits>(rounded.v) << 23);
+    return where_less(x, limit, set(0.0F), {reinterpret_cast<Vector>(shifted)});
 }
 SELVAGE_INLINE F16 load(BFloat16 const* p) {
     F16 r;
@@ -375,6 +389,51 @@ SELVAGE_INLINE float reduce_max(F16 a) {
     for (int step = 8; step > 0; step /= 2)
         for (int i = 0; i < step; ++i) a.v[i] = a.v[i] > a.v[i + step] ? a.v[i] : a.v[i + step];
     return a.v[0];
+}
+#endif
+
+// Lane i: reduce_add(x[i]), reduce_max(x[i]), with the same trees.
+#if defined(SELVAGE_SIMD_AVX512)
+template <class Operation>
+SELVAGE_INLINE F16 reduce_each(F16 const (&x)[lanes], Operation const& join) {
+    F16 quarter[4];
+    for (int i = 0; i < 4; ++i) {
+        // Eight sums of row i and of row i + 4, then of rows i + 8 and i + 12; four of each; two of each.
+        F16 eight[2];
+        for (int j = 0; j < 2; ++j) {
+            __m512 const a = x[i + 8 * j].v;
+            __m512 const b = x[i + 8 * j + 4].v;
+            eight[j] = join({_mm512_shuffle_f32x4(a, b, 0x44)}, {_mm512_shuffle_f32x4(a, b, 0xee)});
+        }
+        quarter[i] = join({_mm512_shuffle_f32x4(eight[0].v, eight[1].v, 0x88)},
+                          {_mm512_shuffle_f32x4(eight[0].v, eight[1].v, 0xdd)});
+    }
+    F16 two[2];
+    for (int i = 0; i < 2; ++i) {
+        __m512 const a = quarter[2 * i].v;
+        __m512 const b = quarter[2 * i + 1].v;
+        two[i] = join({_mm512_shuffle_ps(a, b, 0x44)}, {_mm512_shuffle_ps(a, b, 0xee)});
+    }
+    return join({_mm512_shuffle_ps(two[0].v, two[1].v, 0x88)}, {_mm512_shuffle_ps(two[0].v, two[1].v, 0xdd)});
+}
+SELVAGE_INLINE F16 reduce_add_each(F16 const (&x)[lanes]) {
+    return reduce_each(
+        x, [](F16 a, F16 b) __attribute__((always_inline)) { return a + b; });
+}
+SELVAGE_INLINE F16 reduce_max_each(F16 const (&x)[lanes]) {
+    return reduce_each(
+        x, [](F16 a, F16 b) __attribute__((always_inline)) { return max(a, b); });
+}
+#else
+[[maybe_unused]] F16 reduce_add_each(F16 const (&x)[lanes]) {
+    float sums[lanes];
+    for (int i = 0; i < lanes; ++i) sums[i] = reduce_add(x[i]);
+    return load(sums);
+}
+[[maybe_unused]] F16 reduce_max_each(F16 const (&x)[lanes]) {
+    float largest[lanes];
+    for (int i = 0; i < lanes; ++i) largest[i] = reduce_max(x[i]);
+    return load(largest);
 }
 #endif
 
@@ -544,8 +603,31 @@ SELVAGE_INLINE F16 pair_words(BFloat16 const* even, BFloat16 const* odd, std::in
 SELVAGE_INLINE F16 pair_words(float const* even, float const* odd, std::int64_t count) {
     return pair_words(load(even, count), load(odd, count));
 }
+// Past the caches, where the processor has such a store; p is aligned to 64 bytes. Other threads see it after the end.
+#if defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE void store_through(float* p, F16 a) { _mm512_stream_ps(p, a.v); }
+SELVAGE_INLINE void end_store_through() { _mm_sfence(); }
+#else
+SELVAGE_INLINE void store_through(float* p, F16 a) { store(p, a); }
+SELVAGE_INLINE void end_store_through() {}
+#endif
 // Into the second cache level, for a read soon.
 SELVAGE_INLINE void prefetch(void const* p) { __builtin_prefetch(p, 0, 2); }
+
+// To memory past the caches; p is aligned to 64 bytes. Other threads see it after finish_streaming().
+#if defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE void store_streaming(float* p, F16 a) { _mm512_stream_ps(p, a.v); }
+SELVAGE_INLINE void finish_streaming() { _mm_sfence(); }
+#elif defined(SELVAGE_SIMD_AVX2)
+SELVAGE_INLINE void store_streaming(float* p, F16 a) {
+    _mm256_stream_ps(p, a.low);
+    _mm256_stream_ps(p + 8, a.high);
+}
+SELVAGE_INLINE void finish_streaming() { _mm_sfence(); }
+#else
+SELVAGE_INLINE void store_streaming(float* p, F16 a) { store(p, a); }
+SELVAGE_INLINE void finish_streaming() {}
+#endif
 
 // Tile registers of 16 rows of 64 bytes: products of [16, 32] by [32, 16] (as pairs of rows) bfloat16 into [16, 16]
 // floats. Intel's definition of TDPBF16PS: even and odd elements in a chain each, then their sum is added to the
@@ -560,15 +642,12 @@ struct alignas(64) TileShape {
 };
 // The tile registers of this thread, from construction to destruction.
 struct TileRegisters {
-    TileRegisters() {
-        static constexpr TileShape shape;
-        _tile_loadconfig(&shape);
-    }
+    TileRegisters() : TileRegisters(lanes) {}
     // Registers 0 to 4 have fewer rows: accumulators and the left factor of a product of few rows.
     explicit TileRegisters(std::int64_t rows) {
         TileShape shape;
         for (int i = 0; i < 5; ++i) shape.rows[i] = static_cast<std::uint8_t>(rows);
-        _tile_loadconfig(&shape);
+        __asm__ volatile("ldtilecfg %0" ::"m"(shape));  // the intrinsic reads but eight bytes, says GCC 12
     }
     ~TileRegisters() { _tile_release(); }
     TileRegisters(TileRegisters const&) = delete;
@@ -601,12 +680,8 @@ struct TileRegisters {
 
 SELVAGE_INLINE float larger(float a, float b) { return a > b ? a : b; }
 
-// exp in about 1 ulp: x = n ln 2 + r, Taylor-like polynomial of degree 6 in r (Moshier, Cephes expf), times 2^n.
-// exp(0) = 1 exactly; exactly 0 below -87.33 (results under the smallest normal number), infinite above 88.72.
-SELVAGE_INLINE F16 exp(F16 const& x) {
-    F16 const magic = set(12582912.0F);
-    F16 const rounded = fma(x, set(1.44269504088896341F), magic);
-    F16 const n = rounded - magic;
+// exp(x - n ln 2).
+SELVAGE_INLINE F16 exp_polynomial(F16 const& x, F16 const& n) {
     F16 r = fma(n, set(-0.693359375F), x);
     r = fma(n, set(2.12194440e-4F), r);
     F16 p = set(1.9875691500e-4F);
@@ -615,8 +690,15 @@ SELVAGE_INLINE F16 exp(F16 const& x) {
     p = fma(p, r, set(4.1665795894e-2F));
     p = fma(p, r, set(1.6666665459e-1F));
     p = fma(p, r, set(5.0000001201e-1F));
-    p = fma(p, r * r, r) + set(1.0F);
-    F16 y = scale_by_power(p, rounded);
+    return fma(p, r * r, r) + set(1.0F);
+}
+
+// exp in about 1 ulp: x = n ln 2 + r, Taylor-like polynomial of degree 6 in r (Moshier, Cephes expf), times 2^n.
+// exp(0) = 1 exactly; exactly 0 below -87.33 (results under the smallest normal number), infinite above 88.72.
+SELVAGE_INLINE F16 exp(F16 const& x) {
+    F16 const magic = set(12582912.0F);
+    F16 const rounded = fma(x, set(1.44269504088896341F), magic);
+    F16 y = scale_by_power(exp_polynomial(x, rounded - magic), rounded);
     y = where_less(x, set(-87.33F), set(0.0F), y);
     return where_less(set(88.72F), x, set(__builtin_inff()), y);
 }
@@ -631,7 +713,7 @@ SELVAGE_INLINE F16 exp2_coarse(F16 x) {
     p = fma(p, r, set(2.4020711079e-1F));
     p = fma(p, r, set(6.9311360440e-1F));
     p = fma(p, r, set(1.0F));
-    return where_less(x, set(-126.0F), set(0.0F), shift_exponent(p, rounded));
+    return shift_exponent(p, rounded, x, set(-126.0F));
 }
 
 SELVAGE_INLINE float exp_scalar(float x) {
@@ -660,6 +742,113 @@ SELVAGE_INLINE float exp_scalar(float x) {
     y = __builtin_fmaf(e, -2.12194440e-4F, y);
     y = __builtin_fmaf(-0.5F, z, y);
     return __builtin_fmaf(e, 0.693359375F, m + y);
+}
+
+// Whole numbers up to 2^40 in floats, and their exact sums: at most 2^13 additions into one WholeSum. Masks of lanes
+// have bit i for lane i.
+#if defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE F16 truncate(F16 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)}; }
+struct WholeSum {
+    __m512i low, high;
+};
+SELVAGE_INLINE WholeSum whole_zero() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+// Adds the whole part of each lane.
+SELVAGE_INLINE WholeSum add_whole(WholeSum sum, F16 a) {
+    return {_mm512_add_epi64(sum.low, _mm512_cvttps_epi64(low_half(a))),
+            _mm512_add_epi64(sum.high, _mm512_cvttps_epi64(high_half(a)))};
+}
+SELVAGE_INLINE std::int64_t total(WholeSum sum) { return _mm512_reduce_add_epi64(_mm512_add_epi64(sum.low, sum.high)); }
+SELVAGE_INLINE std::uint32_t lanes_equal(F16 a, F16 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ); }
+SELVAGE_INLINE std::uint32_t lanes_less(F16 a, F16 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
+#elif defined(SELVAGE_SIMD_AVX2)
+SELVAGE_INLINE F16 truncate(F16 a) {
+    constexpr int towards_zero = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
+    return {_mm256_round_ps(a.low, towards_zero), _mm256_round_ps(a.high, towards_zero)};
+}
+// In doubles: sums stay below 2^53.
+struct WholeSum {
+    __m256d part[4];
+};
+SELVAGE_INLINE WholeSum whole_zero() {
+    __m256d const zero = _mm256_setzero_pd();
+    return {{zero, zero, zero, zero}};
+}
+SELVAGE_INLINE WholeSum add_whole(WholeSum sum, F16 a) {
+    F16 const whole = truncate(a);
+    __m128 const quarters[4] = {_mm256_castps256_ps128(whole.low), _mm256_extractf128_ps(whole.low, 1),
+                                _mm256_castps256_ps128(whole.high), _mm256_extractf128_ps(whole.high, 1)};
+    for (int i = 0; i < 4; ++i) sum.part[i] = _mm256_add_pd(sum.part[i], _mm256_cvtps_pd(quarters[i]));
+    return sum;
+}
+SELVAGE_INLINE std::int64_t total(WholeSum sum) {
+    std::int64_t result = 0;
+    for (__m256d const part : sum.part) {
+        double values[4];
+        _mm256_storeu_pd(values, part);
+        for (double const value : values) result += static_cast<std::int64_t>(value);
+    }
+    return result;
+}
+SELVAGE_INLINE std::uint32_t lanes_of(__m256 low, __m256 high) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(low)) | static_cast<std::uint32_t>(_mm256_movemask_ps(high))
+                                                                     << 8;
+}
+SELVAGE_INLINE std::uint32_t lanes_equal(F16 a, F16 b) {
+    return lanes_of(_mm256_cmp_ps(a.low, b.low, _CMP_EQ_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_EQ_OQ));
+}
+SELVAGE_INLINE std::uint32_t lanes_less(F16 a, F16 b) {
+    return lanes_of(_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ));
+}
+#else
+SELVAGE_INLINE F16 truncate(F16 a) {
+    for (int i = 0; i < lanes; ++i) a.v[i] = static_cast<float>(static_cast<std::int64_t>(a.v[i]));
+    return a;
+}
+struct WholeSum {
+    std::int64_t lane[lanes];
+};
+SELVAGE_INLINE WholeSum whole_zero() { return {}; }
+SELVAGE_INLINE WholeSum add_whole(WholeSum sum, F16 a) {
+    for (int i = 0; i < lanes; ++i) sum.lane[i] += static_cast<std::int64_t>(a.v[i]);
+    return sum;
+}
+SELVAGE_INLINE std::int64_t total(WholeSum sum) {
+    std::int64_t result = 0;
+    for (std::int64_t const lane : sum.lane) result += lane;
+    return result;
+}
+SELVAGE_INLINE std::uint32_t lanes_equal(F16 a, F16 b) {
+    std::uint32_t mask = 0;
+    for (int i = 0; i < lanes; ++i) mask |= static_cast<std::uint32_t>(a.v[i] == b.v[i]) << i;
+    return mask;
+}
+SELVAGE_INLINE std::uint32_t lanes_less(F16 a, F16 b) {
+    std::uint32_t mask = 0;
+    for (int i = 0; i < lanes; ++i) mask |= static_cast<std::uint32_t>(a.v[i] < b.v[i]) << i;
+    return mask;
+}
+#endif
+
+// 2^n of x = 12583039 + n (1.5 2^23 and the exponent's bias), -126 <= n <= 127.
+#if defined(SELVAGE_SIMD_AVX512)
+SELVAGE_INLINE F16 power_of_two(F16 x) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x.v), 23))};
+}
+#elif defined(SELVAGE_SIMD_AVX2)
+SELVAGE_INLINE F16 power_of_two(F16 x) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.low), 23)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.high), 23))};
+}
+#else
+SELVAGE_INLINE F16 power_of_two(F16 x) { return {reinterpret_cast<Vector>(reinterpret_cast<Bits>(x.v) << 23)}; }
+#endif
+
+// exp(x) of x <= 0, with the bits of exp() (no x lies half-way between two n), in fewer operations.
+SELVAGE_INLINE F16 exp_of_negative(F16 const& x) {
+    F16 const magic = set(12583039.0F);
+    F16 const rounded = fma(x, set(1.44269504088896341F), magic);
+    F16 const p = exp_polynomial(x, rounded - magic);
+    return where_less(x, set(-87.33F), set(0.0F), p * power_of_two(rounded));
 }
 
 }  // namespace

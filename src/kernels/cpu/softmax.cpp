@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/softmax.h"
 
-#include <algorithm>
-
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
@@ -53,22 +51,7 @@ void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream&) {
     check_ids(ids, logits);
     std::int32_t* const o = out.as<std::int32_t>();
     over_rows(logits, [&](std::int64_t row, float const* x) {
-        float const largest = kernel_table().row_max(x, ids);
-        std::int64_t i = 0;
-        while (i < ids && x[i] != largest) ++i;
-        o[row] = static_cast<std::int32_t>(i < ids ? i : 0);
-    });
-}
-
-void fixed_point_weights(TensorView out, TensorView logits, std::int64_t ids, float temperature, Stream&) {
-    check_ids(ids, logits);
-    SELVAGE_CHECK(temperature > 0 && logits.dim(1) <= (std::int64_t{1} << 22), "temperature {}, vocabulary {}",
-                  temperature, logits.dim(1));
-    std::int64_t* const o = out.as<std::int64_t>();
-    over_rows(logits, [&](std::int64_t row, float const* x) {
-        std::int64_t const n = logits.dim(1);
-        kernel_table().row_fixed_point(o + row * n, x, kernel_table().row_max(x, ids), temperature, ids);
-        std::fill(o + row * n + ids, o + (row + 1) * n, std::int64_t{0});
+        o[row] = static_cast<std::int32_t>(kernel_table().row_argmax(x, ids));
     });
 }
 

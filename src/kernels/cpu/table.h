@@ -70,7 +70,18 @@ struct AttentionTile {
     float scale = 1;
 };
 
-// The backward pass of one sequence and one key-value head. Strides are between rows.
+// Running softmax of a tile after a split: as floats, at a cache line.
+constexpr std::int64_t attention_state_floats = 16 * (2 + 256);
+
+template <class T>
+struct AttentionKernels {
+    void (*tile)(AttentionTile<T> const&);
+    // The same in parts: the state after split `index`; outputs from the states of all splits.
+    void (*split)(AttentionTile<T> const&, std::int64_t index, float* state);
+    void (*merge)(AttentionTile<T> const&, float const* states);
+};
+
+// The backward pass of one sequence and one key-value head, in blocks of 64 rows and 64 keys. Strides are between rows.
 template <class T>
 struct AttentionBackward {
     T* d_queries = nullptr;  // first head of the group; the others follow
@@ -82,8 +93,8 @@ struct AttentionBackward {
     T const* queries = nullptr;
     T const* keys = nullptr;
     T const* values = nullptr;
-    float* packed = nullptr;     // of attention_backward_packed() floats
-    float* workspace = nullptr;  // of attention_backward_workspace() floats
+    float* packed = nullptr;     // AttentionPacked::floats(), at a cache line; shared by all blocks
+    float* workspace = nullptr;  // AttentionPacked::workspace_floats(), at a cache line; of one block of keys
     std::int64_t rows = 0;
     std::int64_t query_stride = 0;  // heads * head_size
     std::int64_t key_stride = 0;    // kv_heads * head_size
@@ -93,9 +104,61 @@ struct AttentionBackward {
     float scale = 1;
 };
 
+// What the backward pass keeps of each block, in floats: the keys three ways; for each head of the group its queries
+// and d_out (bf16: two ways), sums of rows, and d_queries.
+template <class T>
+struct AttentionPacked {
+    std::int64_t depth;  // head_size padded to whole vectors, to whole tiles for bf16
+    std::int64_t blocks;
+    std::int64_t group;
+    constexpr AttentionPacked(std::int64_t head_size, std::int64_t rows, std::int64_t heads)
+        : depth((head_size + step - 1) / step * step), blocks((rows + 63) / 64), group(heads) {}
+    constexpr std::int64_t keys_floats() const { return 3 * matrix(); }
+    constexpr std::int64_t rows_floats() const { return (halves ? 4 : 2) * matrix() + 64 * depth + 2 * 64; }
+    constexpr std::int64_t rows_offset(std::int64_t head, std::int64_t index) const {
+        return blocks * keys_floats() + (head * blocks + index) * rows_floats();
+    }
+    constexpr std::int64_t floats() const { return rows_offset(group, 0); }
+    constexpr std::int64_t workspace_floats() const {
+        return 2 * 64 * depth + 2 * 64 * 64 + (halves ? 3 * 32 * 64 : 0);
+    }
+
+  private:
+    static constexpr bool halves = sizeof(T) == 2;
+    static constexpr std::int64_t step = halves ? 32 : 16;
+    constexpr std::int64_t matrix() const { return (halves ? 32 : 64) * depth; }
+};
+
+// For one block of keys: begin, its blocks of rows from the diagonal on, one head after the other, end. A block of rows
+// takes its blocks of keys in ascending order.
+template <class T>
+struct AttentionBackwardKernels {
+    // Packs block `index` of keys and, for all heads, of rows.
+    void (*pack)(AttentionBackward<T> const&, std::int64_t index);
+    void (*begin_keys)(AttentionBackward<T> const&);
+    void (*row_blocks)(AttentionBackward<T> const&, std::int64_t key_index, std::int64_t head, std::int64_t first_row,
+                       std::int64_t end_row);
+    // Writes the gradients of a block of keys, and of its rows.
+    void (*end_keys)(AttentionBackward<T> const&, std::int64_t key_index);
+};
+
 struct AdamWConstants {
     float gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, first_correction, second_correction, epsilon,
         weight_decay, learning_rate;
+};
+
+// Sampling weights of one row: floor(exp((logit - max) / temperature) 2^40), whole numbers that floats hold exactly.
+struct WeightsOfRow {
+    float const* logits = nullptr;
+    std::int64_t n = 0;
+    float max = 0;
+    float temperature = 1;
+    // The sum of each block of 1024 (null: not wanted).
+    std::int64_t* block_totals = nullptr;
+    // n rounded up to whole vectors of 16, zeros behind n (null: not kept).
+    float* weights = nullptr;
+    // 16 for each block: the largest of the block's weights at places of equal remainder by 16 (null: not wanted).
+    float* lane_maxima = nullptr;
 };
 
 // A norm over rows of `hidden`.
@@ -187,11 +250,13 @@ struct KernelTable {
                         std::int64_t rows, std::int64_t columns);
     void (*bf16_finish_floats)(float* c, std::int64_t stride, float const* sums, float const* bias, bool add,
                                std::int64_t rows, std::int64_t columns);
+    // to[i * stride + j] = sums [rows][64], past the caches; `to` aligned to 64 bytes.
+    void (*copy_through)(float* to, std::int64_t stride, float const* sums, std::int64_t rows);
     // Attention
-    void (*attention_tile)(AttentionTile<float> const&);
-    void (*attention_tile_bf16)(AttentionTile<BFloat16> const&);
-    void (*attention_backward)(AttentionBackward<float> const&);
-    void (*attention_backward_bf16)(AttentionBackward<BFloat16> const&);
+    AttentionKernels<float> attention;
+    AttentionKernels<BFloat16> attention_bf16;
+    AttentionBackwardKernels<float> attention_backward;
+    AttentionBackwardKernels<BFloat16> attention_backward_bf16;
     // Keys or values [count, size] of consecutive tokens of one head into the layout of a page, from `slot` on.
     void (*store_keys)(float* to, float const* from, std::int64_t stride, std::int64_t slot, std::int64_t count,
                        std::int64_t size);
@@ -202,9 +267,20 @@ struct KernelTable {
     // Softmax
     float (*row_log_sum_exp)(float const* logits, std::int64_t n);
     float (*row_max)(float const* x, std::int64_t n);
-    void (*row_fixed_point)(std::int64_t* out, float const* logits, float max, float temperature, std::int64_t n);
+    // The same, and the largest of the first `ids` logits.
+    float (*row_log_sum_exp_max)(float const* logits, std::int64_t n, std::int64_t ids, float* max);
+    // The first of the largest.
+    std::int64_t (*row_argmax)(float const* x, std::int64_t n);
+    // Sampling
+    void (*row_weights)(WeightsOfRow const&);
+    // Sum (and number) of the weights that are not below `bound`; `weights` as row_weights leaves them.
+    std::int64_t (*sum_at_least)(float const* weights, float bound, std::int64_t n, std::int64_t* count);
+    // The ids, ascending, of the weights in [low, high); returns their number.
+    std::int64_t (*select_between)(std::int32_t* ids, float const* weights, float low, float high, std::int64_t n);
     // Element by element
     void (*add)(float* to, float const* from, std::int64_t n);
+    void (*fill)(float* out, float value, std::int64_t n);
+    void (*fill_streaming)(float* out, float value, std::int64_t n);  // past the caches; out aligned to 64 bytes
     void (*narrow)(BFloat16* out, float const* in, std::int64_t n);
     void (*widen)(float* out, BFloat16 const* in, std::int64_t n);
     void (*adamw)(float* values, float* first, float* second, float const* gradient, AdamWConstants const& c,
@@ -222,26 +298,6 @@ struct KernelTable {
         else
             return bf16;
     }
-};
-
-// Floats of workspace that attention_backward needs: seven blocks of 64 rows and two of scores.
-constexpr std::int64_t attention_backward_workspace(std::int64_t head_size) {
-    std::int64_t const padded = (head_size + 63) / 64 * 64;
-    return 7 * 64 * padded + 2 * 64 * 64;
-}
-
-// What the backward pass of bfloat16 keeps of a block of 64 rows, as floats: keys three ways; and for each head of the
-// group queries and d_out two ways, sums of rows, and d_queries.
-struct AttentionPacked {
-    std::int64_t depth;  // head_size padded to whole tiles
-    std::int64_t blocks;
-    std::int64_t group;
-    constexpr AttentionPacked(std::int64_t head_size, std::int64_t rows, std::int64_t heads)
-        : depth((head_size + 31) / 32 * 32), blocks((rows + 63) / 64), group(heads) {}
-    constexpr std::int64_t keys_floats() const { return 3 * 32 * depth; }
-    constexpr std::int64_t rows_floats() const { return 4 * 32 * depth + 2 * 64 + 64 * depth; }
-    constexpr std::int64_t floats() const { return blocks * (keys_floats() + group * rows_floats()); }
-    constexpr std::int64_t workspace_floats() const { return 2 * 64 * depth + 2 * 64 * 64 + 3 * 32 * 64; }
 };
 
 // The table of this process: the best that the processor has, or what DNNL_MAX_CPU_ISA allows (SSE41: portable; AVX,

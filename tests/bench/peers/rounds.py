@@ -26,8 +26,9 @@ def best_of(variants, budget):
             continue
         try:
             work = make()
-            seconds_of(work)
+            first = seconds_of(work)
             seconds = seconds_of(work)
+            print(f"{name}: {seconds:.3f} s, the first time {first:.1f} s", file=sys.stderr, flush=True)
             if best is None or seconds < 2 * best[2]:  # else it is hopeless
                 seconds = min(seconds, seconds_of(work), seconds_of(work))
         except Exception as error:  # a way that this machine does not have (no compiler, say)

@@ -125,23 +125,30 @@ void reset(State<Rows>& state, std::int64_t head_size) {
 }
 
 template <int Rows>
-void attention_rows(AttentionTile<float> const& t) {
-    alignas(64) float queries[Rows][max_head];
-    std::int64_t last_position = 0;
-    for (int i = 0; i < Rows; ++i) {
-        for (std::int64_t d = 0; d < t.head_size; ++d) queries[i][d] = t.query[i][d];
-        last_position = t.position[i] > last_position ? t.position[i] : last_position;
+struct Queries {
+    alignas(64) float value[Rows][max_head];
+    std::int64_t pages = 0;  // that the last position needs
+
+    explicit Queries(AttentionTile<float> const& t) {
+        std::int64_t last_position = 0;
+        for (int i = 0; i < Rows; ++i) {
+            for (std::int64_t d = 0; d < t.head_size; ++d) value[i][d] = t.query[i][d];
+            last_position = t.position[i] > last_position ? t.position[i] : last_position;
+        }
+        pages = last_position / page_tokens + 1;
     }
-    State<Rows> total;
-    State<Rows> split;
-    reset(total, t.head_size);
-    std::int64_t const pages = last_position / page_tokens + 1;
-    for (std::int64_t first_page = 0; first_page < pages; first_page += pages_per_split) {
-        reset(split, t.head_size);
-        for (std::int64_t page = first_page; page < pages && page < first_page + pages_per_split; ++page)
-            one_page<Rows>(t, page, queries[0], split);
-        merge(total, split, t.head_size);
-    }
+};
+
+template <int Rows>
+void one_split(AttentionTile<float> const& t, Queries<Rows> const& queries, std::int64_t index, State<Rows>& state) {
+    reset(state, t.head_size);
+    std::int64_t const first = index * pages_per_split;
+    for (std::int64_t page = first; page < queries.pages && page < first + pages_per_split; ++page)
+        one_page<Rows>(t, page, queries.value[0], state);
+}
+
+template <int Rows>
+void write(AttentionTile<float> const& t, State<Rows> const& total) {
     for (int i = 0; i < Rows; ++i) {
         F16 const sum = set(total.sum[i]);
         for (std::int64_t d = 0; d < t.head_size; d += lanes)
@@ -151,11 +158,40 @@ void attention_rows(AttentionTile<float> const& t) {
 }
 
 void attention_tile(AttentionTile<float> const& t) {
-    with_rows(t.queries, [&]<int Rows>() { attention_rows<Rows>(t); });
+    with_rows(t.queries, [&]<int Rows>() {
+        Queries<Rows> const queries(t);
+        State<Rows> total;
+        State<Rows> split;
+        reset(total, t.head_size);
+        for (std::int64_t index = 0; index * pages_per_split < queries.pages; ++index) {
+            one_split(t, queries, index, split);
+            merge(total, split, t.head_size);
+        }
+        write(t, total);
+    });
+}
+
+void attention_split(AttentionTile<float> const& t, std::int64_t index, float* state) {
+    with_rows(t.queries, [&]<int Rows>() {
+        static_assert(sizeof(State<Rows>) <= sizeof(float) * attention_state_floats);
+        one_split(t, Queries<Rows>(t), index, *reinterpret_cast<State<Rows>*>(state));
+    });
+}
+
+void attention_merge(AttentionTile<float> const& t, float const* states) {
+    with_rows(t.queries, [&]<int Rows>() {
+        State<Rows> total;
+        reset(total, t.head_size);
+        for (std::int64_t index = 0; index * pages_per_split < Queries<Rows>(t).pages; ++index)
+            merge(total, *reinterpret_cast<State<Rows> const*>(states + index * attention_state_floats), t.head_size);
+        write(t, total);
+    });
 }
 
 }  // namespace
 
-void fill_attention(KernelTable& table) { table.attention_tile = attention_tile; }
+void fill_attention(KernelTable& table) {
+    table.attention = {.tile = attention_tile, .split = attention_split, .merge = attention_merge};
+}
 
 }  // namespace selvage::kernels::SELVAGE_ISA

@@ -13,13 +13,14 @@ constexpr std::int64_t half = block / 2;
 std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 using Backward = AttentionBackward<BFloat16>;
+using Packed = AttentionPacked<BFloat16>;
 
 struct PackedKeys {
     BFloat16* keys_transposed;    // pairs [depth / 2][64][2]
     BFloat16* values_transposed;  // the same
     BFloat16* keys;               // pairs [32][depth][2]
 
-    PackedKeys(Backward const& t, AttentionPacked const& size, std::int64_t index) {
+    PackedKeys(Backward const& t, Packed const& size, std::int64_t index) {
         auto* const p = reinterpret_cast<BFloat16*>(t.packed + index * size.keys_floats());
         keys_transposed = p;
         values_transposed = p + block * size.depth;
@@ -36,9 +37,8 @@ struct PackedRows {
     float* mean;                   // [64], d_out out
     float* d_queries;              // [64][depth]
 
-    PackedRows(Backward const& t, AttentionPacked const& size, std::int64_t head, std::int64_t index) {
-        float* const memory =
-            t.packed + size.blocks * size.keys_floats() + (head * size.blocks + index) * size.rows_floats();
+    PackedRows(Backward const& t, Packed const& size, std::int64_t head, std::int64_t index) {
+        float* const memory = t.packed + size.rows_offset(head, index);
         auto* const p = reinterpret_cast<BFloat16*>(memory);
         queries = p;
         d_out = p + block * size.depth;
@@ -60,7 +60,7 @@ struct Workspace {
     BFloat16* d_score_pairs;  // [32][64][2]
     BFloat16* d_scores;       // [64][64]
 
-    Workspace(Backward const& t, AttentionPacked const& size) {
+    Workspace(Backward const& t, Packed const& size) {
         d_keys = t.workspace;
         d_values = d_keys + block * size.depth;
         scores = d_values + block * size.depth;
@@ -71,7 +71,7 @@ struct Workspace {
     }
 };
 
-void pack_keys(Backward const& t, AttentionPacked const& size, std::int64_t index) {
+void pack_keys(Backward const& t, Packed const& size, std::int64_t index) {
     PackedKeys const to(t, size, index);
     std::int64_t const rows = smaller(block, t.rows - index * block);
     BFloat16 const* const keys = t.keys + index * block * t.key_stride;
@@ -93,7 +93,7 @@ void copy_rows(BFloat16* to, std::int64_t depth, BFloat16 const* from, std::int6
             store(to + i * depth + j, i < rows && j < columns ? load(from + i * stride + j, columns - j) : set(0.0F));
 }
 
-void pack_rows(Backward const& t, AttentionPacked const& size, std::int64_t head, std::int64_t index) {
+void pack_rows(Backward const& t, Packed const& size, std::int64_t head, std::int64_t index) {
     PackedRows const to(t, size, head, index);
     std::int64_t const rows = smaller(block, t.rows - index * block);
     std::int64_t const offset = index * block * t.query_stride + head * t.head_size;
@@ -162,8 +162,8 @@ void add_transposed(float* c, BFloat16 const* a, BFloat16 const* pairs, std::int
 }
 
 // A block of 64 rows of one head against a block of 64 keys.
-void row_block(Backward const& t, AttentionPacked const& size, std::int64_t head, std::int64_t row_index,
-               std::int64_t key_index, bool first_of_keys) {
+void row_block(Backward const& t, Packed const& size, std::int64_t head, std::int64_t row_index, std::int64_t key_index,
+               bool first_of_keys) {
     PackedRows const rows(t, size, head, row_index);
     PackedKeys const keys(t, size, key_index);
     Workspace const w(t, size);
@@ -215,34 +215,43 @@ void store_transposed(BFloat16* to, std::int64_t stride, float const* from, std:
         }
 }
 
-void attention_backward(Backward const& t) {
-    AttentionPacked const size(t.head_size, t.rows, t.group);
+void pack(Backward const& t, std::int64_t index) {
+    Packed const size(t.head_size, t.rows, t.group);
+    pack_keys(t, size, index);
+    for (std::int64_t head = 0; head < t.group; ++head) pack_rows(t, size, head, index);
+}
+
+void begin_keys(Backward const&) {}
+
+void row_blocks(Backward const& t, std::int64_t key_index, std::int64_t head, std::int64_t first_row,
+                std::int64_t end_row) {
+    Packed const size(t.head_size, t.rows, t.group);
     TileRegisters const registers(lanes);
-    for (std::int64_t index = 0; index < size.blocks; ++index) {
-        pack_keys(t, size, index);
-        for (std::int64_t head = 0; head < t.group; ++head) pack_rows(t, size, head, index);
-    }
+    for (std::int64_t i = first_row; i < end_row; ++i)
+        row_block(t, size, head, i, key_index, head == 0 && i == key_index);
+}
+
+void end_keys(Backward const& t, std::int64_t index) {
+    Packed const size(t.head_size, t.rows, t.group);
     Workspace const w(t, size);
-    for (std::int64_t key_index = 0; key_index < size.blocks; ++key_index) {
-        for (std::int64_t head = 0; head < t.group; ++head)
-            for (std::int64_t row_index = key_index; row_index < size.blocks; ++row_index)
-                row_block(t, size, head, row_index, key_index, head == 0 && row_index == key_index);
-        std::int64_t const count = smaller(block, t.rows - key_index * block);
-        std::int64_t const offset = key_index * block * t.key_stride;
-        store_transposed(t.d_keys + offset, t.key_stride, w.d_keys, count, t.head_size, t.scale);
-        store_transposed(t.d_values + offset, t.key_stride, w.d_values, count, t.head_size, 1);
-        for (std::int64_t head = 0; head < t.group; ++head) {
-            float const* const from = PackedRows(t, size, head, key_index).d_queries;
-            BFloat16* const to = t.d_queries + key_index * block * t.query_stride + head * t.head_size;
-            for (std::int64_t i = 0; i < count; ++i)
-                for (std::int64_t d = 0; d < t.head_size; d += lanes)
-                    store(to + i * t.query_stride + d, load(from + i * size.depth + d) * set(t.scale), t.head_size - d);
-        }
+    std::int64_t const count = smaller(block, t.rows - index * block);
+    std::int64_t const offset = index * block * t.key_stride;
+    store_transposed(t.d_keys + offset, t.key_stride, w.d_keys, count, t.head_size, t.scale);
+    store_transposed(t.d_values + offset, t.key_stride, w.d_values, count, t.head_size, 1);
+    for (std::int64_t head = 0; head < t.group; ++head) {
+        float const* const from = PackedRows(t, size, head, index).d_queries;
+        BFloat16* const to = t.d_queries + index * block * t.query_stride + head * t.head_size;
+        for (std::int64_t i = 0; i < count; ++i)
+            for (std::int64_t d = 0; d < t.head_size; d += lanes)
+                store(to + i * t.query_stride + d, load(from + i * size.depth + d) * set(t.scale), t.head_size - d);
     }
 }
 
 }  // namespace
 
-void fill_attention_backward_bf16(KernelTable& table) { table.attention_backward_bf16 = attention_backward; }
+void fill_attention_backward_bf16(KernelTable& table) {
+    table.attention_backward_bf16 = {
+        .pack = pack, .begin_keys = begin_keys, .row_blocks = row_blocks, .end_keys = end_keys};
+}
 
 }  // namespace selvage::kernels::SELVAGE_ISA

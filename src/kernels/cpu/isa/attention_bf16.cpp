@@ -7,169 +7,256 @@ namespace {
 
 constexpr std::int64_t page_tokens = 64;
 constexpr std::int64_t pages_per_split = 8;
+constexpr std::int64_t chunk = 2 * lanes;  // keys that a product takes together
 constexpr std::int64_t max_head = 256;
 constexpr std::int64_t max_queries = AttentionTile<BFloat16>::max_queries;
+static_assert(max_queries == lanes);
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
+// Storage of `count` elements, not set.
+template <std::int64_t count>
+struct Halves {
+    alignas(64) unsigned char bytes[count * sizeof(BFloat16)];
+    BFloat16* data() { return reinterpret_cast<BFloat16*>(bytes); }
+};
+
 // Running softmax of a split, in powers of two: weights are 2^(score - max), scores times scale log2(e).
 struct State {
-    float max[max_queries];
-    float sum[max_queries];
+    alignas(64) float max[max_queries];
+    alignas(64) float sum[max_queries];
     alignas(64) float value[max_queries * max_head];
 };
 
 struct Work {
     AttentionTile<BFloat16> const& t;
-    std::int64_t const depth = rounded_up(t.head_size, 32);
+    std::int64_t const depth = rounded_up(t.head_size, chunk);
     float const scale = t.scale * 1.44269504088896341F;
-    alignas(64) BFloat16 queries[max_queries * max_head];
-    alignas(64) float scores[max_queries * page_tokens];
-    alignas(64) BFloat16 weights[max_queries * page_tokens];
-    alignas(64) float shrink[max_queries];
+    Halves<max_queries * max_head> queries;
+    Halves<max_queries * page_tokens> weights;
+    Halves<page_tokens * max_head> copy;
+    alignas(64) float scores[2][max_queries * page_tokens];
+    alignas(64) float shrink[2][max_queries];
     alignas(64) float product[max_queries * max_head];
-    alignas(64) BFloat16 copy[page_tokens * max_head];
 
     explicit Work(AttentionTile<BFloat16> const& tile) : t(tile) {
         for (std::int64_t i = 0; i < t.queries; ++i)
             for (std::int64_t d = 0; d < depth; d += lanes)
-                store(queries + i * depth + d, d < t.head_size ? load(t.query[i] + d, t.head_size - d) : set(0.0F));
+                store(queries.data() + i * depth + d,
+                      d < t.head_size ? load(t.query[i] + d, t.head_size - d) : set(0.0F));
     }
+    // Keys of a page that the last query sees.
+    std::int64_t visible(std::int64_t page) const {
+        return smaller(page_tokens, t.position[t.queries - 1] + 1 - page * page_tokens);
+    }
+    BFloat16 const* page_memory(std::int64_t page) const { return t.pages + t.page_table[page] * t.page_size; }
 
     // Keys [head_size / 2][64][2] with zeros up to the depth of a product.
     BFloat16 const* keys(BFloat16 const* page) {
         if (t.head_size == depth) return page;
         for (std::int64_t i = 0; i < depth * page_tokens; i += 2 * lanes)
-            store_words(copy + i, i < t.head_size * page_tokens ? load_words(page + i) : set(0.0F));
-        return copy;
+            store_words(copy.data() + i, i < t.head_size * page_tokens ? load_words(page + i) : set(0.0F));
+        return copy.data();
     }
-    // Values [32][head_size][2] with zeros from token `stored` on, up to token `tokens`, and up to the depth.
-    BFloat16 const* values(BFloat16 const* page, std::int64_t stored, std::int64_t tokens) {
-        if (t.head_size == depth && stored >= tokens) return page;
-        for (std::int64_t i = 0; i < tokens; i += 2)
+    // Values of the tokens first .. end - 1 with zeros from token `stored` on and up to the depth.
+    BFloat16 const* copied_values(BFloat16 const* page, std::int64_t first_token, std::int64_t end,
+                                  std::int64_t stored) {
+        for (std::int64_t i = first_token; i < end; i += 2)
             for (std::int64_t d = 0; d < depth; d += lanes) {
                 F16 x = set(0.0F);
                 if (i < stored && d < t.head_size) x = load_words(page + i * t.head_size + 2 * d, t.head_size - d);
                 if (i + 1 == stored) x = even_only(x);
-                store_words(copy + i * depth + 2 * d, x);
+                store_words(copy.data() + (i - first_token) * depth + 2 * d, x);
             }
-        return copy;
+        return copy.data();
     }
 };
 
-// Weights and sums of one row over the first `keys` keys of a page; zeros up to key `width`.
-void row_weights(Work& w, State& state, std::int64_t i, std::int64_t keys, std::int64_t width) {
-    float* const score = w.scores + i * page_tokens;
-    F16 largest = set(-__builtin_inff());
-    for (std::int64_t key = 0; key < keys; key += lanes) {
-        F16 const x = first(keys - key, load(score + key), set(-__builtin_inff()));
-        store(score + key, x);
-        largest = max(largest, x);
-    }
-    float const new_max = larger(state.max[i], reduce_max(largest) * w.scale);
-    F16 sum = set(0.0F);
-    for (std::int64_t key = 0; key < width; key += 2 * lanes) {
-        F16 p[2] = {set(0.0F), set(0.0F)};
-        for (int v = 0; v < 2; ++v)
-            if (key + v * lanes < keys) {
-                p[v] = exp2_coarse(fma(load(score + key + v * lanes), set(w.scale), set(-new_max)));
-                sum = sum + p[v];
-            }
-        store(w.weights + i * page_tokens + key, p[0], p[1]);
-    }
-    float shrink[lanes];
-    store(shrink, exp2_coarse(set(state.max[i] - new_max)));
-    w.shrink[i] = shrink[0];
-    state.sum[i] = __builtin_fmaf(state.sum[i], shrink[0], reduce_add(sum));
-    state.max[i] = new_max;
-}
-
-void one_page(Work& w, State& state, std::int64_t page) {
-    AttentionTile<BFloat16> const& t = w.t;
-    BFloat16 const* const keys = t.pages + t.page_table[page] * t.page_size;
-    std::int64_t const visible = smaller(page_tokens, t.position[t.queries - 1] + 1 - page * page_tokens);
-    pair_product({.c = w.scores,
+void page_scores(Work& w, std::int64_t page) {
+    pair_product({.c = w.scores[page % 2],
                   .c_stride = page_tokens,
-                  .a = w.queries,
+                  .a = w.queries.data(),
                   .a_stride = w.depth,
-                  .b = w.keys(keys),
+                  .b = w.keys(w.page_memory(page)),
                   .b_stride = 2 * page_tokens,
                   .depth = w.depth,
                   .add = false},
-                 t.queries, rounded_up(visible, lanes));
-    std::int64_t const width = rounded_up(visible, 2 * lanes);
-    for (std::int64_t i = 0; i < t.queries; ++i)
-        row_weights(w, state, i, smaller(page_tokens, t.position[i] + 1 - page * page_tokens), width);
-    pair_product({.c = w.product,
-                  .c_stride = w.depth,
-                  .a = w.weights,
-                  .a_stride = page_tokens,
-                  .b = w.values(keys + t.values_offset, t.stored - page * page_tokens, width),
-                  .b_stride = 2 * w.depth,
-                  .depth = width,
-                  .add = false},
-                 t.queries, w.depth);
+                 w.t.queries, rounded_up(w.visible(page), lanes));
+}
+
+// Scores to weights, and the state's maximum and sum, over the first 16 Vectors keys of a page; weights are zero from
+// there to the end of the chunk.
+template <int Vectors, bool Masked>
+void page_weights(Work& w, State& state, std::int64_t page) {
+    AttentionTile<BFloat16> const& t = w.t;
+    float* const scores = w.scores[page % 2];
+    F16 rows[lanes];
     for (std::int64_t i = 0; i < t.queries; ++i) {
-        F16 const shrink = set(w.shrink[i]);
+        float* const score = scores + i * page_tokens;
+        rows[i] = set(-__builtin_inff());
+        for (int v = 0; v < Vectors; ++v) {
+            F16 x = load(score + v * lanes);
+            if constexpr (Masked) {
+                x = first(t.position[i] + 1 - page * page_tokens - v * lanes, x, set(-__builtin_inff()));
+                store(score + v * lanes, x);
+            }
+            rows[i] = max(rows[i], x);
+        }
+    }
+    for (std::int64_t i = t.queries; i < lanes; ++i) rows[i] = set(0.0F);
+    F16 const old_max = load(state.max);
+    F16 const new_max = max(old_max, reduce_max_each(rows) * set(w.scale));
+    F16 const shrink = exp2_coarse(old_max - new_max);
+    store(state.max, new_max);
+    store(w.shrink[page % 2], shrink);
+    for (std::int64_t i = 0; i < t.queries; ++i) {
+        float const* const score = scores + i * page_tokens;
+        BFloat16* const weight = w.weights.data() + i * page_tokens;
+        F16 const offset = set(-state.max[i]);
+        F16 p[4];
+        rows[i] = set(0.0F);
+        for (int v = 0; v < Vectors; ++v) {
+            p[v] = exp2_coarse(fma(load(score + v * lanes), set(w.scale), offset));
+            rows[i] = rows[i] + p[v];
+        }
+        if constexpr (Vectors % 2 != 0) p[Vectors] = set(0.0F);
+        store(weight, p[0], p[1]);
+        if constexpr (Vectors > 2) store(weight + chunk, p[2], p[3]);
+    }
+    store(state.sum, fma(load(state.sum), shrink, reduce_add_each(rows)));
+}
+
+// The product of a page's weights and values, from zero.
+void page_product(Work& w, std::int64_t page) {
+    AttentionTile<BFloat16> const& t = w.t;
+    BFloat16 const* const values = w.page_memory(page) + t.values_offset;
+    std::int64_t const width = rounded_up(w.visible(page), chunk);
+    std::int64_t const stored = t.stored - page * page_tokens;
+    std::int64_t const whole = t.head_size < w.depth ? 0 : smaller(width, stored / chunk * chunk);
+    PairProduct x{.c = w.product,
+                  .c_stride = w.depth,
+                  .a = w.weights.data(),
+                  .a_stride = page_tokens,
+                  .b = values,
+                  .b_stride = 2 * w.depth,
+                  .depth = whole,
+                  .add = false};
+    if (whole > 0) pair_product(x, t.queries, w.depth);
+    if (whole == width) return;
+    x.a += whole;
+    x.b = w.copied_values(values, whole, width, stored);
+    x.depth = width - whole;
+    x.add = whole > 0;
+    pair_product(x, t.queries, w.depth);
+}
+
+// The split's values take in the product of a page.
+void add_product(Work const& w, State& state, std::int64_t page) {
+    std::int64_t const elements = w.t.queries * w.depth;
+    if (page % pages_per_split == 0) {
+        for (std::int64_t d = 0; d < elements; d += lanes) store(state.value + d, load(w.product + d));
+        return;
+    }
+    for (std::int64_t i = 0; i < w.t.queries; ++i) {
+        F16 const shrink = set(w.shrink[page % 2][i]);
         for (std::int64_t d = i * w.depth; d < (i + 1) * w.depth; d += lanes)
             store(state.value + d, fma(load(state.value + d), shrink, load(w.product + d)));
     }
 }
 
-void reset(State& state, std::int64_t rows, std::int64_t depth) {
-    for (std::int64_t i = 0; i < rows; ++i) {
-        state.max[i] = -__builtin_inff();
-        state.sum[i] = 0;
-        for (std::int64_t d = 0; d < depth; d += lanes) store(state.value + i * depth + d, set(0.0F));
-    }
-}
-
-float exp2_scalar(float x) {
-    float result[lanes];
-    store(result, exp2_coarse(set(x)));
-    return result[0];
+void reset(State& state) {
+    store(state.max, set(-__builtin_inff()));
+    store(state.sum, set(0.0F));
 }
 
 // total = total and split together.
 void merge(State& total, State const& split, std::int64_t rows, std::int64_t depth) {
-    for (std::int64_t i = 0; i < rows; ++i) {
-        float const new_max = larger(total.max[i], split.max[i]);
-        float const shrink_total = exp2_scalar(total.max[i] - new_max);
-        float const shrink_split = exp2_scalar(split.max[i] - new_max);
-        total.sum[i] = __builtin_fmaf(total.sum[i], shrink_total, split.sum[i] * shrink_split);
-        total.max[i] = new_max;
+    F16 const new_max = max(load(total.max), load(split.max));
+    alignas(64) float shrink[2][lanes];
+    store(shrink[0], exp2_coarse(load(total.max) - new_max));
+    store(shrink[1], exp2_coarse(load(split.max) - new_max));
+    store(total.sum, fma(load(total.sum), load(shrink[0]), load(split.sum) * load(shrink[1])));
+    store(total.max, new_max);
+    for (std::int64_t i = 0; i < rows; ++i)
         for (std::int64_t d = i * depth; d < (i + 1) * depth; d += lanes)
             store(total.value + d,
-                  fma(load(total.value + d), set(shrink_total), load(split.value + d) * set(shrink_split)));
-    }
+                  fma(load(total.value + d), set(shrink[0][i]), load(split.value + d) * set(shrink[1][i])));
 }
 
-void attention_tile(AttentionTile<BFloat16> const& t) {
-    TileRegisters const registers(t.queries);
-    Work work(t);
-    State total;
-    State split;
-    reset(total, t.queries, work.depth);
-    std::int64_t const pages = t.position[t.queries - 1] / page_tokens + 1;
-    for (std::int64_t first_page = 0; first_page < pages; first_page += pages_per_split) {
-        reset(split, t.queries, work.depth);
-        for (std::int64_t page = first_page; page < pages && page < first_page + pages_per_split; ++page)
-            one_page(work, split, page);
-        merge(total, split, t.queries, work.depth);
-    }
+void write(Work const& w, State const& total) {
+    AttentionTile<BFloat16> const& t = w.t;
     for (std::int64_t i = 0; i < t.queries; ++i) {
         F16 const sum = set(total.sum[i]);
         // + 0: the sign of a zero depends on the zeros that were added.
         for (std::int64_t d = 0; d < t.head_size; d += lanes)
-            store(t.out[i] + d, load(total.value + i * work.depth + d) / sum + set(0.0F), t.head_size - d);
+            store(t.out[i] + d, load(total.value + i * w.depth + d) / sum + set(0.0F), t.head_size - d);
         if (t.log_sum_exp[i] != nullptr)
             *t.log_sum_exp[i] = __builtin_fmaf(total.max[i], 0.693147180559945309F, log_scalar(total.sum[i]));
     }
 }
 
+// The pages of split `index` into its state. A page's products are under way while the weights of the one before are
+// computed.
+void one_split(Work& w, std::int64_t index, std::int64_t pages, State& split) {
+    std::int64_t const begin = index * pages_per_split;
+    std::int64_t const end = smaller(pages, begin + pages_per_split);
+    reset(split);
+    page_scores(w, begin);
+    for (std::int64_t page = begin; page < end; ++page) {
+        if (page + 1 < end) page_scores(w, page + 1);
+        std::int64_t const vectors = rounded_up(w.visible(page), lanes) / lanes;
+        if (page + 1 < pages)
+            page_weights<4, false>(w, split, page);
+        else if (vectors == 1)
+            page_weights<1, true>(w, split, page);
+        else if (vectors == 2)
+            page_weights<2, true>(w, split, page);
+        else if (vectors == 3)
+            page_weights<3, true>(w, split, page);
+        else
+            page_weights<4, true>(w, split, page);
+        if (page > begin) add_product(w, split, page - 1);
+        page_product(w, page);
+    }
+    add_product(w, split, end - 1);
+}
+
+std::int64_t pages_of(AttentionTile<BFloat16> const& t) { return t.position[t.queries - 1] / page_tokens + 1; }
+
+void attention_tile(AttentionTile<BFloat16> const& t) {
+    TileRegisters const registers(t.queries);
+    Work w(t);
+    State total;
+    std::int64_t const pages = pages_of(t);
+    one_split(w, 0, pages, total);
+    for (std::int64_t index = 1; index * pages_per_split < pages; ++index) {
+        State split;
+        one_split(w, index, pages, split);
+        merge(total, split, t.queries, w.depth);
+    }
+    write(w, total);
+}
+
+void attention_split(AttentionTile<BFloat16> const& t, std::int64_t index, float* state) {
+    static_assert(sizeof(State) == sizeof(float) * attention_state_floats);
+    TileRegisters const registers(t.queries);
+    Work w(t);
+    one_split(w, index, pages_of(t), *reinterpret_cast<State*>(state));
+}
+
+void attention_merge(AttentionTile<BFloat16> const& t, float const* states) {
+    Work const w(t);
+    State total = *reinterpret_cast<State const*>(states);
+    for (std::int64_t index = 1; index * pages_per_split < pages_of(t); ++index)
+        merge(total, *reinterpret_cast<State const*>(states + index * attention_state_floats), t.queries, w.depth);
+    write(w, total);
+}
+
 }  // namespace
 
-void fill_attention_bf16(KernelTable& table) { table.attention_tile_bf16 = attention_tile; }
+void fill_attention_bf16(KernelTable& table) {
+    table.attention_bf16 = {.tile = attention_tile, .split = attention_split, .merge = attention_merge};
+}
 
 }  // namespace selvage::kernels::SELVAGE_ISA

@@ -14,6 +14,7 @@ void row_cross_entropy_backward(E* d_logits, float const* logits, float log_sum_
     }
     float const target_logit = logits[target];  // before it is written over
     over_vectors(n, [&](std::int64_t i, auto count) {
+        ahead(d_logits + i, logits + i);
         store(d_logits + i, exp(load(logits + i, count) - set(log_sum_exp)) * set(weight), count);
     });
     d_logits[target] = rounded_to<E>((exp_scalar(target_logit - log_sum_exp) - 1.0F) * weight);

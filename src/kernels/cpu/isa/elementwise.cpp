@@ -10,6 +10,17 @@ void add(float* to, float const* from, std::int64_t n) {
         n, [&](std::int64_t i, auto count) { store(to + i, load(to + i, count) + load(from + i, count), count); });
 }
 
+void fill(float* out, float value, std::int64_t n) {
+    over_vectors(n, [&](std::int64_t i, auto count) { store(out + i, set(value), count); });
+}
+
+void fill_streaming(float* out, float value, std::int64_t n) {
+    std::int64_t const whole = n / lanes * lanes;
+    for (std::int64_t i = 0; i < whole; i += lanes) store_streaming(out + i, set(value));
+    finish_streaming();
+    fill(out + whole, value, n - whole);
+}
+
 template <class To, class From>
 void convert(To* out, From const* in, std::int64_t n) {
     over_vectors(n, [&](std::int64_t i, auto count) { store(out + i, load(in + i, count), count); });
@@ -43,6 +54,7 @@ void add_rows(float* sums, E const* rows, std::int64_t count, std::int64_t strid
 void adamw(float* values, float* first_moment, float* second_moment, float const* gradient, AdamWConstants const& c,
            std::int64_t n) {
     for (std::int64_t i = 0; i < n; i += lanes) {
+        ahead(gradient + i, first_moment + i, second_moment + i, values + i);
         F16 const g = load(gradient + i) * set(c.gradient_scale);
         F16 const m = fma(set(c.beta1), load(first_moment + i), set(c.one_minus_beta1) * g);
         F16 const v = fma(set(c.beta2), load(second_moment + i), set(c.one_minus_beta2) * (g * g));
@@ -59,11 +71,13 @@ void adamw(float* values, float* first_moment, float* second_moment, float const
 double sum_of_squares(float const* x, std::int64_t n) {
     double sums[lanes] = {};
     std::int64_t i = 0;
-    for (; i + lanes <= n; i += lanes)
+    for (; i + lanes <= n; i += lanes) {
+        ahead(x + i);
         for (int j = 0; j < lanes; ++j) {
             double const value = x[i + j];
             sums[j] += value * value;
         }
+    }
     for (int j = 0; i + j < n; ++j) {
         double const value = x[i + j];
         sums[j] += value * value;
@@ -77,6 +91,8 @@ double sum_of_squares(float const* x, std::int64_t n) {
 
 void fill_elementwise(KernelTable& table) {
     table.add = add;
+    table.fill = fill;
+    table.fill_streaming = fill_streaming;
     table.narrow = convert<BFloat16, float>;
     table.widen = convert<float, BFloat16>;
     table.f32.rotate = rotate<float>;

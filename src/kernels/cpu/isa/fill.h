@@ -12,6 +12,7 @@ void fill_attention_bf16(KernelTable& table);
 void fill_attention_backward_bf16(KernelTable& table);
 void fill_attention_store(KernelTable& table);
 void fill_softmax(KernelTable& table);
+void fill_sampling(KernelTable& table);
 void fill_cross_entropy(KernelTable& table);
 void fill_norm(KernelTable& table);
 void fill_activation(KernelTable& table);

@@ -215,6 +215,12 @@ void finish_rows(E* c, std::int64_t stride, float const* sums, float const* bias
         }
 }
 
+void copy_through(float* to, std::int64_t stride, float const* sums, std::int64_t rows) {
+    for (std::int64_t i = 0; i < rows; ++i)
+        for (std::int64_t j = 0; j < panel; j += lanes) store_through(to + i * stride + j, load(sums + i * panel + j));
+    end_store_through();
+}
+
 }  // namespace
 
 void fill_product_bf16(KernelTable& table) {
@@ -227,6 +233,7 @@ void fill_product_bf16(KernelTable& table) {
     table.bf16_pack_panel = pack_panel_of_rows<BFloat16>;
     table.bf16_pack_panel_of_floats = pack_panel_of_rows<float>;
     table.bf16_pack_panel_transposed = bf16_pack_panel_transposed;
+    table.copy_through = copy_through;
     table.bf16_finish = finish_rows<BFloat16>;
     table.bf16_finish_floats = finish_rows<float>;
 }

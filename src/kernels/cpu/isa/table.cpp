@@ -17,6 +17,7 @@ void fill_table(KernelTable& table) {
     fill_attention_backward_bf16(table);
     fill_attention_store(table);
     fill_softmax(table);
+    fill_sampling(table);
     fill_cross_entropy(table);
     fill_norm(table);
     fill_activation(table);

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "generate/sampler.h"
-
+#pragma once
+// Sampling by the plain definition: whole-number weights of the whole vocabulary in a table, walked from end to end.
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "base/error.h"
+#include "generate/sampler.h"
+#include "kernels/cpu/table.h"
 
-namespace selvage {
-namespace {
+namespace selvage::test {
 
 // Weights go up to 2^40 and the vocabulary to 2^22, so that totals fit 62 bits; their products with a 64-bit fraction
 // need 128 (an extension that GCC and Clang both have).
@@ -33,8 +35,8 @@ struct Cut {
 };
 
 // Levels of about 3% width, ascending with the weight: its highest bit and the five below it.
-constexpr std::size_t level_count = 1888;
-std::size_t level_of(std::int64_t weight) {
+inline constexpr std::size_t level_count = 1888;
+inline std::size_t level_of(std::int64_t weight) {
     auto const value = static_cast<std::uint64_t>(weight);
     if (value < 64) return value;
     auto const shift = static_cast<std::size_t>(std::bit_width(value)) - 6;
@@ -84,27 +86,38 @@ Cut find_cut(std::span<std::int64_t const> weights, Cut const& within, std::int6
     return entries.empty() ? within : cut_entries(entries, need, measure);
 }
 
-std::int64_t total_of(std::span<std::int64_t const> weights, Cut const& cut) {
+inline std::int64_t total_of(std::span<std::int64_t const> weights, Cut const& cut) {
     std::int64_t total = 0;
     for_each_kept(weights, cut, [&](Entry entry) { total += entry.weight; });
     return total;
 }
 
 // ceil(top_p * total), exactly: a double below 1 is a whole number of 2^-64 but for bits that are cut off below it.
-std::int64_t share_of(double top_p, std::int64_t total) {
+inline std::int64_t share_of(double top_p, std::int64_t total) {
     auto const fraction = static_cast<std::uint64_t>(std::ldexp(std::max(top_p, 0.0), 64));
     Wide const product = Wide{fraction} * static_cast<std::uint64_t>(total);
     auto const whole = static_cast<std::int64_t>(product >> 64);
     return std::max<std::int64_t>(1, whole + (static_cast<std::uint64_t>(product) != 0 ? 1 : 0));
 }
 
-SampledToken largest(std::span<std::int64_t const> weights) {
+inline SampledToken largest(std::span<std::int64_t const> weights) {
     return {static_cast<Token>(std::max_element(weights.begin(), weights.end()) - weights.begin()), 0.0F};
 }
 
-}  // namespace
+// floor(exp((logit - max) / temperature) * 2^40), max over the first `ids`; behind them 0.
+inline std::vector<std::int64_t> whole_weights(std::span<float const> logits, std::size_t ids, float temperature) {
+    float const max = *std::max_element(logits.begin(), logits.begin() + static_cast<std::ptrdiff_t>(ids));
+    std::vector<float> powers(ids);
+    for (std::size_t i = 0; i < ids; ++i) powers[i] = (logits[i] - max) / temperature;
+    kernels::kernel_table("portable")->row_exp(powers.data(), powers.data(), static_cast<std::int64_t>(ids));
+    std::vector<std::int64_t> weights(logits.size());
+    for (std::size_t i = 0; i < ids; ++i) weights[i] = static_cast<std::int64_t>(powers[i] * 0x1p40F);
+    return weights;
+}
 
-SampledToken sample_token(std::span<std::int64_t const> weights, SamplerOptions const& options, std::uint64_t bits) {
+// top-k first, then top-p of what is left; order by weight, ties by id. Walks the vocabulary in id order.
+inline SampledToken sample_token(std::span<std::int64_t const> weights, SamplerOptions const& options,
+                                 std::uint64_t bits) {
     SELVAGE_CHECK(!weights.empty(), "sampling from an empty vocabulary");
     if (options.temperature == 0) return largest(weights);
     Cut cut;
@@ -128,4 +141,4 @@ SampledToken sample_token(std::span<std::int64_t const> weights, SamplerOptions 
     }
 }
 
-}  // namespace selvage
+}  // namespace selvage::test
