@@ -21,7 +21,8 @@ std::span<float> part_of(float* values, Range elements) {
 
 }  // namespace
 
-ShardExchange::ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards, Overlap overlap)
+ShardExchange::ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards, Overlap overlap,
+                             std::function<void()> thread_begins)
     : communicator_(data.duplicate()), rank_(static_cast<std::size_t>(data.rank())), tree_(lanes) {
     auto const ranks = static_cast<std::size_t>(data.size());
     SELVAGE_CHECK(shards.size() == ranks, "{} shards for {} ranks", shards.size(), ranks);
@@ -46,7 +47,10 @@ ShardExchange::ShardExchange(Communicator& data, std::int64_t lanes, std::vector
     next_ = pieces_.size();  // no step yet
     next_own_ = final_own_ = summed_own_ = own_.size();
     if (overlap == Overlap::yes && ranks > 1 && communicator_->allows_threads())
-        thread_ = std::thread([this] { work(); });
+        thread_ = std::thread([this, begins = std::move(thread_begins)] {
+            if (begins) begins();
+            work();
+        });
 }
 
 ShardExchange::~ShardExchange() {

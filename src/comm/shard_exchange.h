@@ -33,9 +33,10 @@ class ShardExchange {
     enum class Overlap : std::uint8_t { no, yes };
     static constexpr std::int64_t piece_elements = std::int64_t{1} << 18;
 
-    // Collective. shards: the elements that each rank owns, in rank order. `data` must outlive the exchange.
+    // Collective. shards: the elements that each rank owns, in rank order. thread_begins: called on the thread, if one
+    // is made, before anything else. `data` must outlive the exchange.
     ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards,
-                  Overlap overlap = Overlap::yes);
+                  Overlap overlap = Overlap::yes, std::function<void()> thread_begins = {});
     // Where a step was not finished the exchange is given up: see abandon().
     ~ShardExchange();
     ShardExchange(ShardExchange const&) = delete;

@@ -30,15 +30,19 @@ class TreeSum {
     }
 
   private:
+    T const* row(LaneNode node, std::int64_t at) const {
+        auto const found = rows_.find(node);
+        return found == rows_.end() ? nullptr : found->second + at;
+    }
     void sum_into(LaneNode node, std::size_t depth, std::int64_t at, std::span<T> out) {
-        if (auto const found = rows_.find(node); found != rows_.end()) {
-            std::copy_n(found->second + at, out.size(), out.begin());
+        if (T const* const values = row(node, at)) {
+            std::copy_n(values, out.size(), out.begin());
             return;
         }
         SELVAGE_CHECK(node < lanes_, "lane node {} has no sum", node);
-        sum_into(2 * node, depth + 1, at, out);
-        auto const found = rows_.find(2 * node + 1);
-        T const* right = found == rows_.end() ? nullptr : found->second + at;
+        T const* const left = row(2 * node, at);
+        T const* right = row(2 * node + 1, at);
+        if (left == nullptr) sum_into(2 * node, depth + 1, at, out);
         if (right == nullptr) {
             if (scratch_.size() <= depth) scratch_.resize(depth + 1);
             scratch_[depth].resize(static_cast<std::size_t>(add_elements));
@@ -46,7 +50,8 @@ class TreeSum {
             sum_into(2 * node + 1, depth + 1, at, sum);
             right = sum.data();
         }
-        for (std::size_t i = 0; i < out.size(); ++i) out[i] += right[i];
+        T const* const first = left == nullptr ? out.data() : left;
+        for (std::size_t i = 0; i < out.size(); ++i) out[i] = first[i] + right[i];
     }
 
     std::int64_t lanes_;

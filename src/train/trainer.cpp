@@ -7,6 +7,7 @@
 #include "comm/ordered.h"
 #include "comm/shard_exchange.h"
 #include "kernels/activation.h"
+#include "kernels/threads.h"
 
 namespace selvage {
 namespace {
@@ -98,9 +99,10 @@ struct Trainer::State {
     std::vector<Tensor> gradients;
     LaneAccumulator accumulator;
     Tensor shard;
-    std::optional<ShardExchange> exchange;  // among several ranks
     MicroBatch micro_batch;
     std::vector<double> sums;  // [lanes of this rank][lane_sums]
+    std::int64_t overlapped_pieces = 0;
+    std::optional<ShardExchange> exchange;  // among several ranks; last: its thread uses the others
 };
 
 Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, TrainOptions const& options_)
@@ -125,7 +127,9 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
     accumulator.reset();
     if (grid.size(Axis::data) > 1) {
         shard = Tensor(arena, "gradient shard", DType::f32, {optimizer.shard().size()});
-        exchange.emplace(grid.data(), options.lanes, optimizer.shards());
+        // Its thread adds up what is in the cache; the threads of the kernels are at work on the backward pass.
+        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), ShardExchange::Overlap::yes,
+                         [] { kernels::set_threads(1); });
     }
     constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
     cache_of(PackedSequences::pages_for(options.micro_batch_tokens,
@@ -173,7 +177,10 @@ void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan
         if (exchanged) {
             accumulator.keep_lane(lane);
             begin_exchange();
-            is_final = [this](std::int64_t first) { exchange->final_from(first); };
+            is_final = [this](std::int64_t first) {
+                if (first == 0) overlapped_pieces = exchange->started_pieces();
+                exchange->final_from(first);
+            };
         }
         run_lane(rows, plan.lanes[static_cast<std::size_t>(lane)], gradient,
                  sums.data() + static_cast<std::size_t>(lane - lanes.begin) * lane_sums, is_final);
@@ -181,11 +188,13 @@ void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan
     }
 }
 
+// The last lane is not done yet, so it is not added to its left siblings either: the exchange does both.
 void Trainer::State::begin_exchange() {
     std::vector<ShardExchange::Row> partial;
     for (auto const& [node, buffer] : accumulator.roots())
         partial.push_back({node, gradients[buffer].view().as<float>()});
-    exchange->begin(std::move(partial), {shard.view().as<float>(), static_cast<std::size_t>(shard.view().elements())});
+    exchange->begin(std::move(partial), {shard.view().as<float>(), static_cast<std::size_t>(shard.view().elements())},
+                    [this](Range part) { optimizer.add_squares(shard, part); });
 }
 
 TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const& plan) {
@@ -215,6 +224,8 @@ Trainer::~Trainer() = default;
 
 ShardedAdamW& Trainer::optimizer() { return state_->optimizer; }
 
+std::int64_t Trainer::overlapped_pieces() const { return state_->overlapped_pieces; }
+
 Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps) {
     State& state = *state_;
     SELVAGE_CHECK(static_cast<std::int64_t>(plan.lanes.size()) == state.options.lanes, "a plan of {} lanes, not {}",
@@ -235,7 +246,8 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
 
     ShardedAdamW::Result updated;
     if (std::isfinite(result.loss))
-        updated = state.optimizer.step(gradient, total[weight_sum], plan.step, total_steps);
+        updated = state.optimizer.step(gradient, total[weight_sum], plan.step, total_steps,
+                                       state.exchange ? ShardedAdamW::Squares::done : ShardedAdamW::Squares::to_do);
     else
         updated = {std::nan(""), learning_rate_at(state.options.optimizer, plan.step, total_steps), false};
     result.grad_norm = updated.grad_norm;
