@@ -20,8 +20,16 @@ struct Message {
     std::vector<std::byte> bytes;
 };
 
-// All calls but send, poll and receive are collective over the communicator. Buffers are host memory. Counts may exceed
-// 2^31 bytes. Not to be used by two threads at once: duplicate() one for each.
+// Bytes on their way. Their buffer belongs to the transfer until done() has said true. One that is destroyed before is
+// given up: nothing more may come into its buffer, and what had to be sent may not arrive.
+class Transfer {
+  public:
+    virtual ~Transfer() = default;
+    virtual bool done() = 0;
+};
+
+// All calls but send, poll, receive and those that start a transfer are collective over the communicator. Buffers are
+// host memory. Counts may exceed 2^31 bytes. Not to be used by two threads at once: duplicate() one for each.
 class Communicator {
   public:
     virtual ~Communicator() = default;
@@ -32,7 +40,7 @@ class Communicator {
     virtual void broadcast(std::span<std::byte> bytes, int root) = 0;
     // recv has size() times as many bytes as send, in rank order.
     virtual void all_gather(std::span<std::byte const> send, std::span<std::byte> recv) = 0;
-    // counts[r] bytes from rank r, laid out in rank order in recv.
+    // counts[r] bytes from rank r, laid out in rank order in recv. `send` may be its own part of recv, in place.
     virtual void all_gather_v(std::span<std::byte const> send, std::span<std::byte> recv,
                               std::span<std::size_t const> counts) = 0;
     // Rank r gets send_counts[r] bytes from here; from rank r come recv_counts[r]; both in rank order.
@@ -46,7 +54,13 @@ class Communicator {
     virtual void send(std::span<std::byte const> bytes, int destination, int tag) = 0;
     virtual std::vector<std::byte> receive(int source, int tag) = 0;
     virtual bool poll(int tag, Message& message) = 0;
+    // The same without copies: at most 2^30 bytes, of exactly this size on both sides. What goes from one rank to
+    // another under one tag arrives in the order in which it was started.
+    virtual std::unique_ptr<Transfer> start_send(std::span<std::byte const> bytes, int destination, int tag) = 0;
+    virtual std::unique_ptr<Transfer> start_receive(std::span<std::byte> bytes, int source, int tag) = 0;
 
+    // Whether threads may make calls at the same time (each on a communicator of its own).
+    virtual bool allows_threads() const = 0;
     virtual std::unique_ptr<Communicator> duplicate() = 0;
     // Ranks of equal color form a communicator, ordered by key; a negative color gets nullptr.
     virtual std::unique_ptr<Communicator> split(int color, int key) = 0;

@@ -2,58 +2,14 @@
 #include "comm/ordered.h"
 
 #include <algorithm>
-#include <map>
 
 #include "base/error.h"
+#include "comm/tree_sum.h"
 
 namespace selvage {
 namespace {
 
 bool is_power_of_two(std::int64_t n) { return n > 0 && (n & (n - 1)) == 0; }
-
-constexpr std::int64_t exchange_elements = std::int64_t{1} << 18;  // of a shard, sent and added up at once
-constexpr std::int64_t add_elements = 2048;                        // of them, added up at once: they stay in the cache
-
-// Sums over the tree: row(node) is what one rank made of the node's lanes.
-template <class T>
-class TreeSum {
-  public:
-    explicit TreeSum(std::int64_t lanes) : lanes_(lanes) {}
-    void set_row(LaneNode node, T const* row) { rows_[node] = row; }
-
-    // out[i] = the root's element i, for all of out.
-    void sum(std::span<T> out) {
-        auto const count = static_cast<std::int64_t>(out.size());
-        for (std::int64_t at = 0; at < count; at += add_elements)
-            sum_into(1, 0, at,
-                     out.subspan(static_cast<std::size_t>(at),
-                                 static_cast<std::size_t>(std::min(add_elements, count - at))));
-    }
-
-  private:
-    void sum_into(LaneNode node, std::size_t depth, std::int64_t at, std::span<T> out) {
-        if (auto const found = rows_.find(node); found != rows_.end()) {
-            std::copy_n(found->second + at, out.size(), out.begin());
-            return;
-        }
-        SELVAGE_CHECK(node < lanes_, "lane node {} has no sum", node);
-        sum_into(2 * node, depth + 1, at, out);
-        auto const found = rows_.find(2 * node + 1);
-        T const* right = found == rows_.end() ? nullptr : found->second + at;
-        if (right == nullptr) {
-            if (scratch_.size() <= depth) scratch_.resize(depth + 1);
-            scratch_[depth].resize(static_cast<std::size_t>(add_elements));
-            std::span<T> const sum = std::span(scratch_[depth]).first(out.size());
-            sum_into(2 * node + 1, depth + 1, at, sum);
-            right = sum.data();
-        }
-        for (std::size_t i = 0; i < out.size(); ++i) out[i] += right[i];
-    }
-
-    std::int64_t lanes_;
-    std::map<LaneNode, T const*> rows_;
-    std::vector<std::vector<T>> scratch_;  // by depth
-};
 
 void collect_roots(LaneNode node, Range covers, Range wanted, std::vector<LaneNode>& out) {
     Range const both = covers.intersect(wanted);
@@ -107,58 +63,11 @@ void LaneAccumulator::end_lane(std::int64_t lane) {
     stack_.emplace_back(node, buffer);
 }
 
+void LaneAccumulator::keep_lane(std::int64_t lane) { stack_.emplace_back(lanes_ + lane, current_); }
+
 void LaneAccumulator::reset() {
     for (auto const& [node, buffer] : stack_) free_.push_back(buffer);
     stack_.clear();
-}
-
-void tree_reduce_shards(Communicator& data, EvenSplit const& lane_split, std::int64_t lanes,
-                        std::vector<Range> const& shards, std::vector<std::span<float const>> const& roots,
-                        std::span<float> out) {
-    auto const ranks = static_cast<std::size_t>(data.size());
-    auto const rank = static_cast<std::size_t>(data.rank());
-    std::vector<std::vector<LaneNode>> nodes(ranks);
-    for (std::size_t r = 0; r < ranks; ++r)
-        nodes[r] = subtree_roots(lane_split.part(static_cast<std::int64_t>(r)), lanes);
-    SELVAGE_CHECK(nodes[rank].size() == roots.size(), "{} subtree sums for {} subtrees", roots.size(),
-                  nodes[rank].size());
-    SELVAGE_CHECK(static_cast<std::int64_t>(out.size()) == shards[rank].size(), "shard of {} elements into {}",
-                  shards[rank].size(), out.size());
-
-    std::int64_t widest = 0;
-    for (Range const& shard : shards) widest = std::max(widest, shard.size());
-    TreeSum<float> tree(lanes);
-    std::vector<float> send, recv;
-    std::vector<std::size_t> send_counts(ranks), recv_counts(ranks);
-    // Piece by piece, so that what is on its way stays small beside the shards.
-    for (std::int64_t first = 0; first < widest; first += exchange_elements) {
-        auto const piece_of = [&](std::size_t r) {
-            auto const [begin, end] = shards[r];
-            return Range{std::min(end, begin + first), std::min(end, begin + first + exchange_elements)};
-        };
-        Range const mine = piece_of(rank);
-        auto const width = static_cast<std::size_t>(mine.size());
-        send.clear();
-        std::size_t received = 0;
-        for (std::size_t r = 0; r < ranks; ++r) {
-            Range const piece = r == rank ? Range{} : piece_of(r);
-            for (auto const& root : roots)
-                send.insert(send.end(), root.begin() + piece.begin, root.begin() + piece.end);
-            send_counts[r] = roots.size() * static_cast<std::size_t>(piece.size()) * sizeof(float);
-            recv_counts[r] = r == rank ? 0 : nodes[r].size() * width * sizeof(float);
-            received += recv_counts[r] / sizeof(float);
-        }
-        recv.resize(received);
-        data.all_to_all_v(std::as_bytes(std::span(send)), send_counts, std::as_writable_bytes(std::span(recv)),
-                          recv_counts);
-        float const* at = recv.data();
-        for (std::size_t r = 0; r < ranks; ++r)
-            for (std::size_t i = 0; i < nodes[r].size(); ++i) {
-                tree.set_row(nodes[r][i], r == rank ? roots[i].data() + mine.begin : at);
-                if (r != rank) at += width;
-            }
-        if (width > 0) tree.sum(out.subspan(static_cast<std::size_t>(first), width));
-    }
 }
 
 std::vector<double> tree_sum_lanes(Communicator& data, EvenSplit const& lane_split, std::int64_t lanes,

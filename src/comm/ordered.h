@@ -28,6 +28,8 @@ class LaneAccumulator {
     std::size_t begin_lane();
     // Says that the buffer is complete; merges what can be merged.
     void end_lane(std::int64_t lane);
+    // Instead of end_lane(): the buffer (complete or not) is kept by itself, as the leaf that it is.
+    void keep_lane(std::int64_t lane);
     // Nodes and their buffers, in lane order.
     std::vector<std::pair<LaneNode, std::size_t>> roots() const { return stack_; }
     // Forgets the sums, keeps the buffers for the next step.
@@ -41,13 +43,6 @@ class LaneAccumulator {
     std::vector<std::size_t> free_;
     std::size_t current_ = 0;
 };
-
-// Sum over all lanes, for this rank's shard of a flat fp32 vector. Collective over `data`.
-// lane_split: which lanes each rank summed; shard_split: which elements each rank owns (both over the same ranks).
-// roots: this rank's subtree sums, full length, in the order of subtree_roots(). out: [shard size], may not alias.
-void tree_reduce_shards(Communicator& data, EvenSplit const& lane_split, std::int64_t lanes,
-                        std::vector<Range> const& shards, std::vector<std::span<float const>> const& roots,
-                        std::span<float> out);
 
 // Small sums (losses, counts as doubles): values[l] of every lane, gathered and added by the same tree. Collective.
 // `mine` has one row of `width` doubles for each lane of this rank; every rank gets the totals.

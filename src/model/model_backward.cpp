@@ -175,7 +175,14 @@ void clear_added_gradients(ParameterSet const& parameters, std::vector<Linear*> 
 
 // Keys and values are kept with the activations, so the pages are not read again.
 double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights,
-                       KvCache& /*cache*/, Workspace& workspace, TensorView gradients, Accumulate accumulate) {
+                       KvCache& /*cache*/, Workspace& workspace, TensorView gradients, Accumulate accumulate,
+                       GradientsFinal const& is_final) {
+    // Parameters lie in the order of the forward pass.
+    auto const final_from = [&](std::int64_t first) {
+        if (!is_final) return;
+        stream_.synchronize();
+        is_final(first);
+    };
     Workspace::Buffers& buffers = workspace.buffers();
     SELVAGE_CHECK(buffers.head.has_value(), "workspace without activations");
     SELVAGE_CHECK(static_cast<std::int64_t>(batch.tokens.size()) == buffers.batch_rows &&
@@ -189,6 +196,7 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
     auto const target_rows = static_cast<std::int64_t>(head.host_rows.size());
     if (target_rows == 0) {
         if (accumulate == Accumulate::overwrite) kernels::fill(gradients, 0, stream_);
+        final_from(0);
         return 0;
     }
     SELVAGE_CHECK(std::exchange(buffers.activations_valid, false), "backward without a forward before it");
@@ -204,13 +212,17 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
         pass.head_chunk(loss, d_hidden, first, std::min(head.chunk_rows, target_rows - first), weights_->output);
     pass.norm(pass.matrix(d.residual), pass.residual_copy(), Accumulate::overwrite, d_hidden,
               buffers.residual(config_.layers), buffers.mean, buffers.rstd, weights_->final_norm);
+    final_from(weights_->final_norm.weight.parameter->offset);
     for (std::int64_t index = config_.layers - 1; index >= 0; --index) {
         LayerWeights const& layer = weights_->layers[static_cast<std::size_t>(index)];
         pass.mlp(index, layer);
+        final_from(layer.mlp_norm.weight.parameter->offset);
         pass.attention(index, layer);
+        final_from(layer.attention_norm.weight.parameter->offset);
     }
     kernels::embedding_backward(weights_->embedding.gradient(gradients), pass.matrix(d.residual),
                                 pass.used(buffers.tokens), stream_);
+    final_from(0);
     return loss;
 }
 

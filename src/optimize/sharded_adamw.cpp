@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "comm/ordered.h"
@@ -48,9 +47,15 @@ ShardedAdamW::ShardedAdamW(Arena& arena, ProcessGrid const& grid, ParameterSet& 
     second_moment_ = Tensor(arena, "second moment", DType::f32, {shard().size()});
 }
 
-double ShardedAdamW::sum_of_squares(TensorView gradient) {
-    if (!own_sums_.empty())
-        kernels::block_sums_of_squares(own_sums_.data(), gradient, ParameterSet::block_elements, stream_);
+void ShardedAdamW::add_squares(TensorView gradient, Range part) {
+    constexpr std::int64_t block = ParameterSet::block_elements;
+    SELVAGE_CHECK(part.begin % block == 0, "squares from element {} on", part.begin);
+    if (part.size() > 0)
+        kernels::block_sums_of_squares(own_sums_.data() + part.begin / block, gradient.rows(part.begin, part.end),
+                                       block, stream_);
+}
+
+double ShardedAdamW::sum_of_squares() {
     grid_.data().all_gather_v(std::as_bytes(std::span(own_sums_)), std::as_writable_bytes(std::span(block_sums_)),
                               block_bytes_);
     return tree_sum(block_sums_);
@@ -75,31 +80,30 @@ void ShardedAdamW::update(TensorView gradient, double gradient_scale, double lea
     }
 }
 
-void ShardedAdamW::gather_values(TensorView send) {
+void ShardedAdamW::gather_values() {
     if (shards_.size() == 1) return;
     TensorView const values = parameters_.values();
-    std::size_t const bytes = value_bytes_[static_cast<std::size_t>(rank_)];
-    if (bytes > 0) std::memcpy(send.raw(), values.rows(shard().begin, shard().end).raw(), bytes);
+    auto* const all = static_cast<std::byte*>(values.raw());
     grid_.data().all_gather_v(
-        {static_cast<std::byte const*>(send.raw()), bytes},
-        {static_cast<std::byte*>(values.raw()), static_cast<std::size_t>(values.elements()) * sizeof(float)},
-        value_bytes_);
+        {all + static_cast<std::size_t>(shard().begin) * sizeof(float), value_bytes_[static_cast<std::size_t>(rank_)]},
+        {all, static_cast<std::size_t>(values.elements()) * sizeof(float)}, value_bytes_);
 }
 
 ShardedAdamW::Result ShardedAdamW::step(TensorView gradient, double weight_sum, std::int64_t step,
-                                        std::int64_t total_steps) {
+                                        std::int64_t total_steps, Squares squares) {
     SELVAGE_CHECK(gradient.elements() == shard().size(), "gradient of {} elements for a shard of {}",
                   gradient.elements(), shard().size());
+    if (squares == Squares::to_do) add_squares(gradient, {0, shard().size()});
     Result result;
     result.learning_rate = learning_rate_at(options_, step, total_steps);
-    result.grad_norm = std::sqrt(sum_of_squares(gradient)) / weight_sum;
+    result.grad_norm = std::sqrt(sum_of_squares()) / weight_sum;
     result.finite = std::isfinite(result.grad_norm);
     if (!result.finite) return result;
 
     bool const too_long = options_.clip > 0 && result.grad_norm > options_.clip;
     double const clip_factor = too_long ? options_.clip / result.grad_norm : 1.0;
     update(gradient, clip_factor / weight_sum, result.learning_rate, step);
-    gather_values(gradient);
+    gather_values();
     return result;
 }
 

@@ -27,10 +27,15 @@ class ShardedAdamW {
         double learning_rate = 0;
         bool finite = true;  // false: nothing was changed
     };
+    // For a gradient that is made part by part: the squares of a part (positions in the shard, whole blocks but at its
+    // end), while it is at hand. Parts may be given at the same time by several threads.
+    void add_squares(TensorView gradient, Range part);
+    enum class Squares : std::uint8_t { to_do, done };  // done: add_squares() had all of the gradient
+
     // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data: norm,
-    // clip, update of the shard, then all ranks gather the new values. The gradient's buffer is used up: it is what the
-    // new values are sent from.
-    Result step(TensorView gradient, double weight_sum, std::int64_t step, std::int64_t total_steps);
+    // clip, update of the shard, then all ranks gather the new values.
+    Result step(TensorView gradient, double weight_sum, std::int64_t step, std::int64_t total_steps,
+                Squares squares = Squares::to_do);
 
   private:
     // Consecutive elements of the shard that are treated alike; multiples of 64.
@@ -40,9 +45,9 @@ class ShardedAdamW {
     };
     static std::vector<Piece> pieces_of(ParameterSet const& parameters, Range shard);
     // Of the whole gradient: fp64 sums per block, gathered in block order, one fixed tree.
-    double sum_of_squares(TensorView gradient);
+    double sum_of_squares();
     void update(TensorView gradient, double gradient_scale, double learning_rate, std::int64_t step);
-    void gather_values(TensorView send);
+    void gather_values();
 
     ProcessGrid const& grid_;
     ParameterSet& parameters_;

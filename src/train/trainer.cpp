@@ -5,7 +5,9 @@
 #include <optional>
 
 #include "comm/ordered.h"
+#include "comm/shard_exchange.h"
 #include "kernels/activation.h"
+#include "kernels/threads.h"
 
 namespace selvage {
 namespace {
@@ -66,12 +68,15 @@ struct MicroBatch {
 struct Trainer::State {
     State(Arena& arena, ProcessGrid const& grid, Model& model, TrainOptions const& options);
 
-    // Writes a lane's gradient and adds up its sums.
-    void run_lane(std::span<Woven const> rows, std::vector<PackedRow> const& lane, TensorView gradient, double* sums);
-    // This rank's lanes; afterwards the accumulator holds the subtree sums of their gradients.
+    // Writes a lane's gradient and adds up its sums. `is_final`: told which of it is final.
+    void run_lane(std::span<Woven const> rows, std::vector<PackedRow> const& lane, TensorView gradient, double* sums,
+                  Model::GradientsFinal const& is_final);
+    // This rank's lanes; afterwards the accumulator holds the subtree sums of their gradients, or the exchange has
+    // them.
     void run_lanes(std::span<Woven const> rows, StepPlan const& plan);
-    // This rank's shard of the gradient summed over all lanes.
-    TensorView reduce();
+    void begin_exchange();
+    // This rank's shard of the gradient summed over all lanes. Collective; if a rank fails, all throw.
+    TensorView sum_lanes(std::span<Woven const> rows, StepPlan const& plan);
     KvCache& cache_of(std::int64_t pages);
     void add(std::size_t to, std::size_t from) {
         kernels::add_in_place(gradients[to].view(), gradients[from].view(), stream);
@@ -96,6 +101,8 @@ struct Trainer::State {
     Tensor shard;
     MicroBatch micro_batch;
     std::vector<double> sums;  // [lanes of this rank][lane_sums]
+    std::int64_t overlapped_pieces = 0;
+    std::optional<ShardExchange> exchange;  // among several ranks; last: its thread uses the others
 };
 
 Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, TrainOptions const& options_)
@@ -118,7 +125,12 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
         accumulator.end_lane(lane);
     }
     accumulator.reset();
-    if (grid.size(Axis::data) > 1) shard = Tensor(arena, "gradient shard", DType::f32, {optimizer.shard().size()});
+    if (grid.size(Axis::data) > 1) {
+        shard = Tensor(arena, "gradient shard", DType::f32, {optimizer.shard().size()});
+        // Its thread adds up what is in the cache; the threads of the kernels are at work on the backward pass.
+        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), ShardExchange::Overlap::yes,
+                         [] { kernels::set_threads(1); });
+    }
     constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
     cache_of(PackedSequences::pages_for(options.micro_batch_tokens,
                                         std::max<std::int64_t>(1, options.micro_batch_tokens / usual_length)));
@@ -133,7 +145,7 @@ KvCache& Trainer::State::cache_of(std::int64_t pages) {
 }
 
 void Trainer::State::run_lane(std::span<Woven const> rows, std::vector<PackedRow> const& lane, TensorView gradient,
-                              double* lane_sum) {
+                              double* lane_sum, Model::GradientsFinal const& is_final) {
     if (lane.empty()) kernels::fill(gradient, 0, stream);
     kernels::Accumulate accumulate = kernels::Accumulate::overwrite;
     for (PackedRow const& packed : lane) {
@@ -143,8 +155,9 @@ void Trainer::State::run_lane(std::span<Woven const> rows, std::vector<PackedRow
         PackedSequences const sequences(micro_batch.tokens, micro_batch.lengths);
         KvCache& pages = cache_of(sequences.pages());
         model.forward(sequences.batch(), pages, workspace);
+        bool const last = &packed == &lane.back();
         lane_sum[loss_sum] += model.backward(sequences.batch(), micro_batch.targets, micro_batch.weights, pages,
-                                             workspace, gradient, accumulate);
+                                             workspace, gradient, accumulate, last ? is_final : nullptr);
         accumulate = kernels::Accumulate::add;
         for (float const weight : micro_batch.weights) {
             lane_sum[weight_sum] += weight;
@@ -157,24 +170,48 @@ void Trainer::State::run_lane(std::span<Woven const> rows, std::vector<PackedRow
 void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan) {
     std::fill(sums.begin(), sums.end(), 0.0);
     accumulator.reset();
+    Model::GradientsFinal is_final;
     for (std::int64_t lane = lanes.begin; lane < lanes.end; ++lane) {
         TensorView const gradient = gradients[accumulator.begin_lane()].view();
+        bool const exchanged = exchange && lane == lanes.end - 1;
+        if (exchanged) {
+            accumulator.keep_lane(lane);
+            begin_exchange();
+            is_final = [this](std::int64_t first) {
+                if (first == 0) overlapped_pieces = exchange->started_pieces();
+                exchange->final_from(first);
+            };
+        }
         run_lane(rows, plan.lanes[static_cast<std::size_t>(lane)], gradient,
-                 sums.data() + static_cast<std::size_t>(lane - lanes.begin) * lane_sums);
-        accumulator.end_lane(lane);
+                 sums.data() + static_cast<std::size_t>(lane - lanes.begin) * lane_sums, is_final);
+        if (!exchanged) accumulator.end_lane(lane);
     }
 }
 
-TensorView Trainer::State::reduce() {
-    auto const nodes = accumulator.roots();
-    if (grid.size(Axis::data) == 1) return gradients[nodes[0].second].view();  // the root of the whole tree
-    std::vector<std::span<float const>> roots;
-    for (auto const& [node, buffer] : nodes) {
-        TensorView const gradient = gradients[buffer].view();
-        roots.emplace_back(gradient.as<float>(), static_cast<std::size_t>(gradient.elements()));
+// The last lane is not done yet, so it is not added to its left siblings either: the exchange does both.
+void Trainer::State::begin_exchange() {
+    std::vector<ShardExchange::Row> partial;
+    for (auto const& [node, buffer] : accumulator.roots())
+        partial.push_back({node, gradients[buffer].view().as<float>()});
+    exchange->begin(std::move(partial), {shard.view().as<float>(), static_cast<std::size_t>(shard.view().elements())},
+                    [this](Range part) { optimizer.add_squares(shard, part); });
+}
+
+TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const& plan) {
+    if (!exchange) {
+        run_lanes(rows, plan);
+        return gradients[accumulator.roots().front().second].view();  // the root of the whole tree
     }
-    tree_reduce_shards(grid.data(), lane_split, options.lanes, optimizer.shards(), roots,
-                       {shard.view().as<float>(), static_cast<std::size_t>(shard.view().elements())});
+    try {
+        run_lanes(rows, plan);
+        exchange->finish();
+    } catch (Error const& error) {
+        exchange->abandon(error.code(), error.what());
+        throw;
+    } catch (std::exception const& error) {
+        exchange->abandon(ExitCode::internal, error.what());
+        throw;
+    }
     return shard;
 }
 
@@ -187,12 +224,14 @@ Trainer::~Trainer() = default;
 
 ShardedAdamW& Trainer::optimizer() { return state_->optimizer; }
 
+std::int64_t Trainer::overlapped_pieces() const { return state_->overlapped_pieces; }
+
 Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps) {
     State& state = *state_;
     SELVAGE_CHECK(static_cast<std::int64_t>(plan.lanes.size()) == state.options.lanes, "a plan of {} lanes, not {}",
                   plan.lanes.size(), state.options.lanes);
     state.model.pack(state.arena, Model::Use::training);
-    state.run_lanes(rows, plan);
+    TensorView const gradient = state.sum_lanes(rows, plan);
     std::vector<double> const total =
         tree_sum_lanes(state.grid.data(), state.lane_split, state.options.lanes, state.sums, lane_sums);
     Result result;
@@ -207,7 +246,8 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
 
     ShardedAdamW::Result updated;
     if (std::isfinite(result.loss))
-        updated = state.optimizer.step(state.reduce(), total[weight_sum], plan.step, total_steps);
+        updated = state.optimizer.step(gradient, total[weight_sum], plan.step, total_steps,
+                                       state.exchange ? ShardedAdamW::Squares::done : ShardedAdamW::Squares::to_do);
     else
         updated = {std::nan(""), learning_rate_at(state.options.optimizer, plan.step, total_steps), false};
     result.grad_norm = updated.grad_norm;

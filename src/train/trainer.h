@@ -46,6 +46,9 @@ class Trainer {
     // token of the step has loss weight.
     Result step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps);
     ShardedAdamW& optimizer();
+    // Of the last step: parts of the gradient whose exchange between ranks had begun on this one when its last backward
+    // pass was at its last operation.
+    std::int64_t overlapped_pieces() const;
 
   private:
     struct State;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "model/training.h"
 
@@ -72,6 +73,27 @@ TEST_P(GradientBits, AddsToWhatIsThere) {
     for (float const g : once) largest = std::max(largest, std::fabs(static_cast<double>(g)));
     for (std::size_t i = 0; i < once.size(); ++i)
         ASSERT_NEAR(twice[i], 2 * static_cast<double>(once[i]), 1e-5 * largest) << "element " << i;
+}
+
+TEST_P(GradientBits, WhatIsSaidToBeFinalStaysAsItIs) {
+    std::vector<std::pair<std::int64_t, std::vector<float>>> final;
+    batch_.forward_and_backward(kernels::Accumulate::overwrite, [&](std::int64_t first) {
+        auto const gradients = batch_.gradients();
+        final.emplace_back(first, std::vector<float>(gradients.begin() + first, gradients.end()));
+    });
+    auto const gradients = batch_.gradients();
+    // The head, two halves of every layer, and the embedding.
+    ASSERT_EQ(final.size(), static_cast<std::size_t>(2 + 2 * small_.model.config().layers));
+    std::int64_t before = small_.model.parameters().flat_size();
+    for (auto const& [first, copy] : final) {
+        EXPECT_LT(first, before);
+        EXPECT_EQ(differing(copy, {gradients.begin() + first, gradients.end()}), 0U) << "from " << first;
+        before = first;
+    }
+    EXPECT_EQ(before, 0);
+    std::fill(batch_.weights().begin(), batch_.weights().end(), 0.0F);
+    batch_.forward_and_backward(kernels::Accumulate::overwrite, [&](std::int64_t first) { before = first + 1; });
+    EXPECT_EQ(before, 1);
 }
 
 TEST_P(GradientBits, NothingWithoutTargets) {

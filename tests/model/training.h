@@ -21,9 +21,11 @@ struct TrainingBatch {
             weights_.push_back(row % 4 == 1 ? 0.0F : static_cast<float>(0.25 + random.uniform({0, row})));
     }
 
-    double forward_and_backward(kernels::Accumulate accumulate = kernels::Accumulate::add) {
+    double forward_and_backward(kernels::Accumulate accumulate = kernels::Accumulate::add,
+                                Model::GradientsFinal const& is_final = {}) {
         small_.model.forward(packed_.batch(), cache_, workspace_);
-        return small_.model.backward(packed_.batch(), targets_, weights_, cache_, workspace_, gradients_, accumulate);
+        return small_.model.backward(packed_.batch(), targets_, weights_, cache_, workspace_, gradients_, accumulate,
+                                     is_final);
     }
     void clear() { std::fill_n(gradients_.view().as<float>(), gradients_.view().elements(), 0.0F); }
     std::vector<float> gradients() const {

@@ -48,13 +48,35 @@ TEST(Layout, LanesWithoutRows) {
     expect_layouts_agree(options, test::woven_rows(20, 30, 97), 3);
 }
 
-TEST(Layout, LongMicroBatches) {
-    // More tokens than one weight-gradient product takes (1024), and rows that go through several attention blocks.
+TrainOptions long_micro_batches() {
     TrainOptions options = test::tiny_training();
     options.lanes = 4;
     options.batch_tokens = 4 * 1100;
     options.micro_batch_tokens = 1200;
-    expect_layouts_agree(options, test::woven_rows(30, 600, 97), 1);
+    return options;
+}
+
+TEST(Layout, LongMicroBatches) {
+    // More tokens than one weight-gradient product takes (1024), and rows that go through several attention blocks.
+    expect_layouts_agree(long_micro_batches(), test::woven_rows(30, 600, 97), 1);
+}
+
+TEST(Layout, GradientsAreExchangedDuringTheBackwardPass) {
+    auto const world = test::world();
+    if (world->size() == 1) GTEST_SKIP() << "needs two ranks";
+    if (!world->allows_threads()) GTEST_SKIP() << "this MPI has no threads";
+    Job job(test::world(), long_micro_batches());
+    auto const rows = test::woven_rows(30, 600, 97);
+    auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(long_micro_batches()), 3, 1, 1, 1)[0];
+    // Where cores are few it may happen that the thread of a rank is not run in time.
+    std::int64_t fewest = 0;
+    for (int step = 0; step < 100 && fewest == 0; ++step) {
+        job.trainer().step(rows, plan, 1000);
+        fewest = min_over(*world, job.trainer().overlapped_pieces());
+    }
+    EXPECT_GT(fewest, 0);
+    // The part with the embedding is final at the very end only.
+    EXPECT_LT(fewest, world->size());
 }
 
 }  // namespace

@@ -228,6 +228,30 @@ TEST(Trainer, RefusesWhatDoesNotFit) {
     }
 }
 
+TEST(Trainer, AFailureInTheBackwardPassOfOneRankIsThrownByAll) {
+    auto const world = test::world();
+    auto rows = test::woven_rows(60, 50, 97);
+    auto const options = test::tiny_training();
+    auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 1)[0];
+    Job job(test::world(), options);
+    int const failing = world->size() - 1;
+    // The last lane of the last rank alone has such a row.
+    for (std::int64_t const index : plan.lanes.back().back().indices)
+        for (Token& target : rows[static_cast<std::size_t>(index)].target_tokens) target = 1000;
+    try {
+        job.trainer().step(rows, plan, 10);
+        FAIL() << "no error on rank " << world->rank();
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), ExitCode::internal);
+        EXPECT_THAT(error.what(), ::testing::HasSubstr("target 1000 of 97"));
+        if (world->rank() != failing) {
+            std::string const who = "(on rank " + std::to_string(failing) + ")";
+            EXPECT_THAT(error.what(), ::testing::HasSubstr(who));
+        }
+    }
+    world->barrier();
+}
+
 TEST(Trainer, AStepWithoutLossWeightIsAnError) {
     auto rows = test::woven_rows(3, 20, 97);
     for (Woven& row : rows) std::fill(row.loss_weight.begin(), row.loss_weight.end(), 0.0F);

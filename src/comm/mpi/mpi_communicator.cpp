@@ -15,6 +15,30 @@ constexpr std::size_t piece = std::size_t{1} << 30;
 // The tag of the pieces of all_gather_v and all_to_all_v; callers' tags stay below it.
 constexpr int bulk_tag = 32000;
 
+class MpiTransfer final : public Transfer {
+  public:
+    enum class Kind : std::uint8_t { send, receive };
+    explicit MpiTransfer(Kind kind) : kind_(kind) {}
+    ~MpiTransfer() override {
+        if (request_ == MPI_REQUEST_NULL) return;
+        // A receive can be taken back; a send that was announced cannot.
+        if (kind_ == Kind::receive && MPI_Cancel(&request_) == MPI_SUCCESS)
+            MPI_Wait(&request_, MPI_STATUS_IGNORE);
+        else
+            MPI_Request_free(&request_);
+    }
+    bool done() override {
+        int flag = 1;
+        if (request_ != MPI_REQUEST_NULL) check_mpi(MPI_Test(&request_, &flag, MPI_STATUS_IGNORE), "MPI_Test");
+        return flag != 0;
+    }
+    MPI_Request* request() { return &request_; }
+
+  private:
+    Kind kind_;
+    MPI_Request request_ = MPI_REQUEST_NULL;
+};
+
 }  // namespace
 
 void check_mpi(int status, char const* call) {
@@ -65,7 +89,7 @@ void MpiCommunicator::all_gather_v(std::span<std::byte const> send, std::span<st
         std::span<std::byte> const part = recv.subspan(at, count);
         if (root == rank_) {
             SELVAGE_CHECK(send.size() == count, "all_gather_v sends {} of {} bytes", send.size(), count);
-            std::copy(send.begin(), send.end(), part.begin());
+            if (send.data() != part.data()) std::copy(send.begin(), send.end(), part.begin());
         }
         at += count;
     }
@@ -178,6 +202,29 @@ bool MpiCommunicator::poll(int tag, Message& message) {
     message = {status.MPI_SOURCE, status.MPI_TAG, {}};
     message.bytes = take(status);
     return true;
+}
+
+std::unique_ptr<Transfer> MpiCommunicator::start_send(std::span<std::byte const> bytes, int destination, int tag) {
+    SELVAGE_CHECK(bytes.size() <= piece && tag < bulk_tag, "message of {} bytes with tag {}", bytes.size(), tag);
+    auto transfer = std::make_unique<MpiTransfer>(MpiTransfer::Kind::send);
+    check_mpi(MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, destination, tag, handle_,
+                        transfer->request()),
+              "MPI_Isend");
+    return transfer;
+}
+
+std::unique_ptr<Transfer> MpiCommunicator::start_receive(std::span<std::byte> bytes, int source, int tag) {
+    SELVAGE_CHECK(bytes.size() <= piece && tag < bulk_tag, "message of {} bytes with tag {}", bytes.size(), tag);
+    auto transfer = std::make_unique<MpiTransfer>(MpiTransfer::Kind::receive);
+    check_mpi(
+        MPI_Irecv(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, source, tag, handle_, transfer->request()),
+        "MPI_Irecv");
+    return transfer;
+}
+
+bool MpiCommunicator::allows_threads() const {
+    int provided = MPI_THREAD_SINGLE;
+    return MPI_Query_thread(&provided) == MPI_SUCCESS && provided == MPI_THREAD_MULTIPLE;
 }
 
 std::unique_ptr<Communicator> MpiCommunicator::duplicate() {

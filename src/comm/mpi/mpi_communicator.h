@@ -31,6 +31,9 @@ class MpiCommunicator final : public Communicator {
     void send(std::span<std::byte const> bytes, int destination, int tag) override;
     std::vector<std::byte> receive(int source, int tag) override;
     bool poll(int tag, Message& message) override;
+    std::unique_ptr<Transfer> start_send(std::span<std::byte const> bytes, int destination, int tag) override;
+    std::unique_ptr<Transfer> start_receive(std::span<std::byte> bytes, int source, int tag) override;
+    bool allows_threads() const override;
     std::unique_ptr<Communicator> duplicate() override;
     std::unique_ptr<Communicator> split(int color, int key) override;
     std::unique_ptr<Communicator> split_by_node() override;

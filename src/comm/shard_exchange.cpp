@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/shard_exchange.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+namespace selvage {
+namespace {
+
+constexpr int data_tag = 1;
+constexpr int failure_tag = 2;
+constexpr std::size_t slots = 4;  // pieces of this rank that others may be sending at a time
+// The thread looks this often for what has come: a core that it shares with the computation hardly notices.
+constexpr auto pause = std::chrono::milliseconds(1);
+
+std::span<float> part_of(float* values, Range elements) {
+    return {values + elements.begin, static_cast<std::size_t>(elements.size())};
+}
+
+}  // namespace
+
+ShardExchange::ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards, Overlap overlap,
+                             std::function<void()> thread_begins)
+    : communicator_(data.duplicate()), rank_(static_cast<std::size_t>(data.rank())), tree_(lanes) {
+    auto const ranks = static_cast<std::size_t>(data.size());
+    SELVAGE_CHECK(shards.size() == ranks, "{} shards for {} ranks", shards.size(), ranks);
+    shard_ = shards[rank_];
+    EvenSplit const lane_split(lanes, data.size());
+    for (std::size_t r = 0; r < ranks; ++r) {
+        nodes_.push_back(subtree_roots(lane_split.part(static_cast<std::int64_t>(r)), lanes));
+        for (std::int64_t at = shards[r].begin; at < shards[r].end; at += piece_elements)
+            pieces_.push_back({{at, std::min(at + piece_elements, shards[r].end)}, static_cast<int>(r)});
+    }
+    std::reverse(pieces_.begin(), pieces_.end());
+    for (Piece const& piece : pieces_)
+        if (piece.owner == data.rank()) own_.push_back(piece);
+    flat_size_ = shards.back().end;
+    final_from_ = flat_size_;
+
+    std::size_t received = 0;  // vectors
+    for (std::size_t r = 0; r < ranks; ++r) received += r == rank_ ? 0 : nodes_[r].size();
+    auto const longest = static_cast<std::size_t>(std::min(piece_elements, shard_.size()));
+    for (std::size_t i = 0; i < std::min(slots, own_.size()); ++i)
+        free_slots_.push_back({{}, std::unique_ptr<float[]>(new float[received * longest]), {}});
+    next_ = pieces_.size();  // no step yet
+    next_own_ = final_own_ = summed_own_ = own_.size();
+    if (overlap == Overlap::yes && ranks > 1 && communicator_->allows_threads())
+        thread_ = std::thread([this, begins = std::move(thread_begins)] {
+            if (begins) begins();
+            work();
+        });
+}
+
+ShardExchange::~ShardExchange() {
+    {
+        std::scoped_lock const lock(mutex_);
+        stopping_ = true;
+    }
+    wake_.notify_all();
+    if (thread_.joinable()) thread_.join();
+}
+
+void ShardExchange::begin(std::vector<Row> rows, std::span<float> out, std::function<void(Range)> on_sum) {
+    std::scoped_lock const lock(mutex_);
+    rethrow();
+    SELVAGE_CHECK(done(), "an exchange in the middle of another");
+    SELVAGE_CHECK(static_cast<std::int64_t>(out.size()) == shard_.size(), "shard of {} elements into {}", shard_.size(),
+                  out.size());
+    rows_ = std::move(rows);
+    out_ = out;
+    on_sum_ = std::move(on_sum);
+    next_ = next_own_ = final_own_ = summed_own_ = 0;
+    started_ = 0;
+    final_from_ = flat_size_;
+    std::vector<LaneNode> roots;
+    for (Row const& row : merged({})) roots.push_back(row.node);
+    SELVAGE_CHECK(roots == nodes_[rank_], "rows that do not add up to the subtrees of rank {}", rank_);
+}
+
+void ShardExchange::final_from(std::int64_t first) {
+    final_from_.store(std::min(first, final_from_.load(std::memory_order_relaxed)), std::memory_order_release);
+    if (failed_.load()) {
+        std::scoped_lock const lock(mutex_);
+        rethrow();
+    }
+    wake_.notify_one();
+}
+
+void ShardExchange::finish() {
+    final_from_.store(0, std::memory_order_release);
+    std::unique_lock lock(mutex_);
+    finishing_ = true;
+    while (!failure_ && !done()) {
+        try {
+            if (!progress()) std::this_thread::yield();
+        } catch (...) {
+            failure_ = std::current_exception();
+            failed_ = true;
+        }
+    }
+    finishing_ = false;
+    rethrow();
+}
+
+void ShardExchange::rethrow() {
+    if (failure_) std::rethrow_exception(failure_);
+}
+
+void ShardExchange::work() {
+    std::unique_lock lock(mutex_);
+    auto const busy = [&] {
+        return stopping_ || (!finishing_ && !failure_ && !done() && final_from_.load() < flat_size_);
+    };
+    while (true) {
+        wake_.wait(lock, busy);
+        if (stopping_) return;
+        try {
+            if (progress()) continue;
+        } catch (...) {
+            failure_ = std::current_exception();
+            failed_ = true;
+        }
+        wake_.wait_for(lock, pause);
+    }
+}
+
+bool ShardExchange::progress() {
+    if (hear_of_failure()) return true;
+    bool moved = false;
+    std::int64_t const final = final_from_.load(std::memory_order_acquire);
+    for (; next_ < pieces_.size() && pieces_[next_].elements.begin >= final; ++next_) {
+        start(pieces_[next_]);
+        ++started_;
+        moved = true;
+    }
+    while (!sends_.empty() && sends_.front()->done()) {
+        sends_.pop_front();
+        moved = true;
+    }
+    post_receives();
+    if (slots_in_use_.empty() || summed_own_ == final_own_) return moved;
+    Slot& slot = slots_in_use_.front();
+    for (auto& transfer : slot.transfers)
+        if (transfer && transfer->done()) transfer.reset();
+    if (std::any_of(slot.transfers.begin(), slot.transfers.end(),
+                    [](auto const& transfer) { return transfer != nullptr; }))
+        return moved;
+    add_up(slot);
+    ++summed_own_;
+    free_slots_.push_back(std::move(slot));
+    slots_in_use_.pop_front();
+    return true;
+}
+
+// The rows added up as far as this rank can, within these elements.
+std::vector<ShardExchange::Row> ShardExchange::merged(Range elements) {
+    std::vector<Row> roots;
+    for (Row row : rows_) {
+        while (row.node % 2 == 1 && !roots.empty() && roots.back().node == row.node - 1) {
+            Row const left = roots.back();
+            roots.pop_back();
+            std::span<float> const to = part_of(left.values, elements);
+            std::span<float const> const from = part_of(row.values, elements);
+            for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+            row = {left.node / 2, left.values};
+        }
+        roots.push_back(row);
+    }
+    return roots;
+}
+
+void ShardExchange::start(Piece const& piece) {
+    if (piece.owner == static_cast<int>(rank_)) {
+        ++final_own_;
+        return;
+    }
+    for (Row const& root : merged(piece.elements))
+        sends_.push_back(
+            communicator_->start_send(std::as_bytes(part_of(root.values, piece.elements)), piece.owner, data_tag));
+}
+
+void ShardExchange::post_receives() {
+    while (next_own_ < own_.size() && !free_slots_.empty()) {
+        Slot slot = std::move(free_slots_.back());
+        free_slots_.pop_back();
+        slot.piece = own_[next_own_++];
+        slot.transfers.clear();
+        auto const width = static_cast<std::size_t>(slot.piece.elements.size());
+        float* at = slot.values.get();
+        for (std::size_t r = 0; r < nodes_.size(); ++r)
+            for (std::size_t i = 0; r != rank_ && i < nodes_[r].size(); ++i, at += width)
+                slot.transfers.push_back(communicator_->start_receive(std::as_writable_bytes(std::span(at, width)),
+                                                                      static_cast<int>(r), data_tag));
+        slots_in_use_.push_back(std::move(slot));
+    }
+}
+
+void ShardExchange::add_up(Slot const& slot) {
+    Range const elements = slot.piece.elements;
+    for (Row const& row : rows_) tree_.set_row(row.node, row.values + elements.begin);
+    float const* at = slot.values.get();
+    for (std::size_t r = 0; r < nodes_.size(); ++r) {
+        if (r == rank_) continue;
+        for (LaneNode const node : nodes_[r]) {
+            tree_.set_row(node, at);
+            at += elements.size();
+        }
+    }
+    Range const in_shard = {elements.begin - shard_.begin, elements.end - shard_.begin};
+    tree_.sum(part_of(out_.data(), in_shard));
+    if (on_sum_) on_sum_(in_shard);
+}
+
+// A message of the failing rank: its exit code, then its words.
+bool ShardExchange::hear_of_failure() {
+    Message message;
+    if (!communicator_->poll(failure_tag, message)) return false;
+    std::int32_t code = 0;
+    std::memcpy(&code, message.bytes.data(), sizeof code);
+    std::string const text(reinterpret_cast<char const*>(message.bytes.data()) + sizeof code,
+                           message.bytes.size() - sizeof code);
+    for (Slot& slot : slots_in_use_) slot.transfers.clear();  // that rank's buffers may be gone soon
+    failure_ = std::make_exception_ptr(
+        Error(static_cast<ExitCode>(code), fmt::format("{} (on rank {})", text, message.source)));
+    failed_ = true;
+    return true;
+}
+
+void ShardExchange::abandon(ExitCode code, std::string const& message) noexcept try {
+    std::scoped_lock const lock(mutex_);
+    if (failure_) return;  // the others know, or it was one of them
+    std::vector<std::byte> bytes(sizeof(std::int32_t) + message.size());
+    auto const number = static_cast<std::int32_t>(code);
+    std::memcpy(bytes.data(), &number, sizeof number);
+    std::memcpy(bytes.data() + sizeof number, message.data(), message.size());
+    for (int r = 0; r < communicator_->size(); ++r)
+        if (r != static_cast<int>(rank_)) communicator_->send(bytes, r, failure_tag);
+    for (Slot& slot : slots_in_use_) slot.transfers.clear();
+    failure_ = std::make_exception_ptr(Error(code, message));
+    failed_ = true;
+    // The rows will be freed: give the others time to take what is on its way, and to hear of it.
+    for (int i = 0; i < 100; ++i) {
+        std::erase_if(sends_, [](auto const& transfer) { return transfer->done(); });
+        std::this_thread::sleep_for(pause);
+    }
+} catch (...) {
+}
+
+}  // namespace selvage

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The sum of a step's gradients over all lanes, cut over the ranks, made while the last lane is still being computed.
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "comm/communicator.h"
+#include "comm/ordered.h"
+#include "comm/tree_sum.h"
+#include "tensor/layout.h"
+
+namespace selvage {
+
+// A flat fp32 vector is cut into pieces, each within the shard of one rank. A piece that is final on a rank goes to its
+// owner at once, who adds up what the ranks have of the tree over the lanes (see ordered.h) when it is there from all.
+// Pieces go from the end of the vector to its beginning on every rank: a backward pass finishes its gradients in about
+// that order. A thread with a communicator of its own does the work between the calls; where MPI does not allow
+// that, or Overlap::no asks for it, finish() does all of it. The bits are the same.
+class ShardExchange {
+  public:
+    enum class Overlap : std::uint8_t { no, yes };
+    static constexpr std::int64_t piece_elements = std::int64_t{1} << 18;
+
+    // Collective. shards: the elements that each rank owns, in rank order. thread_begins: called on the thread, if one
+    // is made, before anything else. `data` must outlive the exchange.
+    ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards,
+                  Overlap overlap = Overlap::yes, std::function<void()> thread_begins = {});
+    // Where a step was not finished the exchange is given up: see abandon().
+    ~ShardExchange();
+    ShardExchange(ShardExchange const&) = delete;
+    ShardExchange& operator=(ShardExchange const&) = delete;
+
+    // What a rank has of the tree: the sum over the lanes of `node`, full length.
+    struct Row {
+        LaneNode node = 0;
+        float* values = nullptr;
+    };
+    // Starts a step. rows: of all lanes of this rank, in lane order; nothing of them is final yet. Right children need
+    // not be added to their left siblings: that happens here, in the buffers of the left ones. out: [shard size]. Rows
+    // and `out` are the exchange's until finish() returns, but for the elements that are not final.
+    // on_sum: called for each part of `out`, as positions in the shard, when its sum is there; on the thread of the
+    // exchange or that of the caller, one call at a time.
+    void begin(std::vector<Row> rows, std::span<float> out, std::function<void(Range)> on_sum = {});
+    // The elements from `first` on are final in all rows. Throws what another rank gave up with.
+    void final_from(std::int64_t first);
+    // All elements are final. Returns when `out` holds the sums and the rows are free. Throws as final_from() does.
+    void finish();
+    // For a rank that cannot finish the step that others are in: tells them why; they throw it, with this rank's name,
+    // from their next call. The exchange is of no use afterwards. Does not wait for anyone. Never throws.
+    void abandon(ExitCode code, std::string const& message) noexcept;
+
+    // Pieces of this step that this rank had sent, or had found to be final and its own, so far. Any thread.
+    std::int64_t started_pieces() const { return started_.load(); }
+
+  private:
+    struct Piece {
+        Range elements;  // of the flat vector
+        int owner = 0;
+    };
+    // One of this rank's pieces under way: what the other ranks send of it.
+    struct Slot {
+        Piece piece;
+        std::unique_ptr<float[]> values;
+        std::vector<std::unique_ptr<Transfer>> transfers;
+    };
+
+    void work();      // of the thread
+    bool progress();  // does what can be done without waiting; false: that was nothing
+    bool hear_of_failure();
+    void start(Piece const& piece);
+    std::vector<Row> merged(Range elements);
+    void post_receives();
+    void add_up(Slot const& slot);
+    bool done() const {
+        return next_ == pieces_.size() && sends_.empty() && slots_in_use_.empty() && next_own_ == own_.size();
+    }
+    void rethrow();  // with the lock held
+
+    std::unique_ptr<Communicator> communicator_;
+    std::size_t rank_;
+    std::vector<std::vector<LaneNode>> nodes_;  // by rank: the roots of what it sums
+    Range shard_;
+    std::vector<Piece> pieces_, own_;  // last first; own_: those of this rank
+    std::int64_t flat_size_ = 0;
+    TreeSum<float> tree_;
+
+    std::mutex mutex_;  // guards the following
+    std::condition_variable wake_;
+    std::vector<Row> rows_;
+    std::span<float> out_;
+    std::function<void(Range)> on_sum_;
+    std::size_t next_ = 0;                        // of pieces_: those before have been started
+    std::size_t next_own_ = 0;                    // of own_: those before have a slot, or had one
+    std::size_t final_own_ = 0, summed_own_ = 0;  // of own_
+    std::deque<std::unique_ptr<Transfer>> sends_;
+    std::deque<Slot> slots_in_use_;
+    std::vector<Slot> free_slots_;
+    bool finishing_ = false;  // the caller of finish() does the work
+    bool stopping_ = false;
+    std::exception_ptr failure_;
+
+    std::atomic<std::int64_t> final_from_;  // of the rows
+    std::atomic<std::int64_t> started_ = 0;
+    std::atomic<bool> failed_ = false;
+    std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace selvage

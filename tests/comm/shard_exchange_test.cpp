@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/shard_exchange.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <limits>
+#include <random>
+
+#include "comm/lane_values.h"
+#include "support/test_main.h"
+
+namespace selvage {
+namespace {
+
+using Overlap = ShardExchange::Overlap;
+
+std::vector<Range> even_shards(std::int64_t elements, int ranks) {
+    EvenSplit const split(elements, ranks);
+    std::vector<Range> shards;
+    for (int r = 0; r < ranks; ++r) shards.push_back(split.part(r));
+    return shards;
+}
+
+// What this rank has of the tree at the start of its last lane: that lane holds NaN yet.
+class Lanes {
+  public:
+    enum class Merged : std::uint8_t { no, yes };  // the lanes before the last
+    Lanes(Range mine, std::int64_t lanes, std::int64_t elements, Merged merged)
+        : last_(mine.end - 1),
+          elements_(elements),
+          accumulator_(
+              lanes,
+              [this] {
+                  buffers_.emplace_back(static_cast<std::size_t>(elements_));
+                  return buffers_.size() - 1;
+              },
+              [this](std::size_t to, std::size_t from) {
+                  for (std::size_t i = 0; i < buffers_[to].size(); ++i) buffers_[to][i] += buffers_[from][i];
+              }) {
+        for (std::int64_t lane = mine.begin; lane < last_; ++lane) {
+            fill(accumulator_.begin_lane(), lane, {0, elements_});
+            if (merged == Merged::yes)
+                accumulator_.end_lane(lane);
+            else
+                accumulator_.keep_lane(lane);
+        }
+        current_ = accumulator_.begin_lane();
+        buffers_[current_].assign(static_cast<std::size_t>(elements_), std::numeric_limits<float>::quiet_NaN());
+        accumulator_.keep_lane(last_);
+    }
+    std::vector<ShardExchange::Row> rows() {
+        std::vector<ShardExchange::Row> rows;
+        for (auto const& [node, buffer] : accumulator_.roots()) rows.push_back({node, buffers_[buffer].data()});
+        return rows;
+    }
+    void finish(Range elements) { fill(current_, last_, elements); }
+
+  private:
+    void fill(std::size_t buffer, std::int64_t lane, Range elements) {
+        for (std::int64_t e = elements.begin; e < elements.end; ++e)
+            buffers_[buffer][static_cast<std::size_t>(e)] = test::lane_value(lane, e);
+    }
+
+    std::int64_t last_, elements_;
+    std::vector<std::vector<float>> buffers_;
+    LaneAccumulator accumulator_;
+    std::size_t current_ = 0;
+};
+
+// Finishes the last lane from its end to its beginning, in parts of random sizes at random times.
+void produce(Lanes& lanes, std::int64_t elements, ShardExchange& exchange, std::mt19937& random) {
+    std::int64_t const most = std::max<std::int64_t>(1, elements / 4);
+    for (std::int64_t end = elements; end > 0;) {
+        std::int64_t const begin = std::max<std::int64_t>(0, end - 1 - static_cast<std::int64_t>(random()) % most);
+        lanes.finish({begin, end});
+        if (random() % 4 != 0) exchange.final_from(begin);
+        if (random() % 2 != 0) std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
+        end = begin;
+    }
+}
+
+void expect_sums(std::int64_t lanes, std::int64_t elements, Lanes::Merged merged, Overlap overlap) {
+    auto const world = test::world();
+    auto const shards = even_shards(elements, world->size());
+    Range const shard = shards[static_cast<std::size_t>(world->rank())];
+    ShardExchange exchange(*world, lanes, shards, overlap);
+    std::mt19937 random(static_cast<unsigned>(100 * lanes + world->rank()));
+    for (int step = 0; step < 2; ++step) {
+        SCOPED_TRACE(fmt::format("{} lanes, {} elements, step {}", lanes, elements, step));
+        Lanes mine(EvenSplit(lanes, world->size()).part(world->rank()), lanes, elements, merged);
+        std::vector<float> out(static_cast<std::size_t>(shard.size()));
+        std::vector<int> summed(out.size());
+        exchange.begin(mine.rows(), out, [&](Range part) {
+            for (std::int64_t i = part.begin; i < part.end; ++i) ++summed[static_cast<std::size_t>(i)];
+        });
+        produce(mine, elements, exchange, random);
+        exchange.finish();
+        EXPECT_THAT(summed, ::testing::Each(1));
+        for (std::int64_t e = shard.begin; e < shard.end; ++e)
+            ASSERT_EQ(out[static_cast<std::size_t>(e - shard.begin)], test::tree_of_lanes(1, lanes, e)) << e;
+    }
+}
+
+TEST(ShardExchange, SumsAreThoseOfTheTree) {
+    for (std::int64_t const lanes : {1, 4, 8, 16}) {
+        if (test::world()->size() > lanes) continue;
+        for (Overlap const overlap : {Overlap::no, Overlap::yes})
+            for (std::int64_t const elements : {1, 13, 5000}) {
+                expect_sums(lanes, elements, Lanes::Merged::yes, overlap);
+                expect_sums(lanes, elements, Lanes::Merged::no, overlap);
+            }
+    }
+}
+
+TEST(ShardExchange, ManyPieces) {
+    // Several on any number of ranks, more than may be under way on few, and a short one at the end of each shard.
+    std::int64_t const elements = 6 * ShardExchange::piece_elements + 4321;
+    for (Overlap const overlap : {Overlap::no, Overlap::yes}) expect_sums(4, elements, Lanes::Merged::yes, overlap);
+}
+
+// Waits for what another thread does.
+template <class Condition>
+bool comes_true(Condition const& condition) {
+    auto const deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!condition() && std::chrono::steady_clock::now() < deadline)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return condition();
+}
+
+TEST(ShardExchange, SumsWhatIsFinalWhileTheRestIsNot) {
+    auto const world = test::world();
+    if (world->size() == 1) GTEST_SKIP() << "needs two ranks";
+    if (!world->allows_threads()) GTEST_SKIP() << "this MPI has no threads";
+    std::int64_t const lanes = 8, elements = 10'000;
+    auto const shards = even_shards(elements, world->size());
+    Range const shard = shards[static_cast<std::size_t>(world->rank())];
+    bool const owner = world->rank() == world->size() - 1;  // of the last elements
+    ShardExchange exchange(*world, lanes, shards);
+    Lanes mine(EvenSplit(lanes, world->size()).part(world->rank()), lanes, elements, Lanes::Merged::yes);
+    std::vector<float> out(static_cast<std::size_t>(shard.size()));
+    std::atomic<std::int64_t> summed = 0;
+    exchange.begin(mine.rows(), out, [&](Range part) { summed += part.size(); });
+    mine.finish({shards.back().begin, elements});
+    exchange.final_from(shards.back().begin);
+    EXPECT_TRUE(comes_true([&] { return exchange.started_pieces() == 1; }));
+    EXPECT_TRUE(comes_true([&] { return summed == (owner ? shard.size() : 0); }));
+    world->barrier();
+    EXPECT_EQ(exchange.started_pieces(), 1);
+    mine.finish({0, shards.back().begin});
+    exchange.finish();
+    EXPECT_EQ(exchange.started_pieces(), world->size());
+    EXPECT_EQ(summed, shard.size());
+}
+
+// One rank gives up, before or in the middle of its step; all throw why, and who it was.
+void expect_failure_is_heard(Overlap overlap, bool in_the_middle) {
+    auto const world = test::world();
+    std::int64_t const lanes = 4, elements = 5 * ShardExchange::piece_elements;
+    auto const shards = even_shards(elements, world->size());
+    int const failing = world->size() - 1;
+    Lanes mine(EvenSplit(lanes, world->size()).part(world->rank()), lanes, elements, Lanes::Merged::yes);
+    std::vector<float> out(static_cast<std::size_t>(shards[static_cast<std::size_t>(world->rank())].size()));
+    ShardExchange exchange(*world, lanes, shards, overlap);
+    bool const fails = world->rank() == failing;
+    if (!fails || in_the_middle) exchange.begin(mine.rows(), out);
+    if (!fails || in_the_middle) exchange.final_from(elements / 2);
+    if (fails) exchange.abandon(ExitCode::io, "lost the corpus");
+    try {
+        exchange.finish();
+        FAIL() << "no error on rank " << world->rank();
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), ExitCode::io);
+        std::string const who = fails ? "" : fmt::format(" (on rank {})", failing);
+        EXPECT_EQ(std::string(error.what()), "lost the corpus" + who);
+    }
+    EXPECT_THROW(exchange.begin(mine.rows(), out), Error);
+    world->barrier();
+}
+
+TEST(ShardExchange, AFailureIsHeardByAll) {
+    if (test::world()->size() == 1) GTEST_SKIP() << "needs two ranks";
+    for (Overlap const overlap : {Overlap::no, Overlap::yes})
+        for (bool const in_the_middle : {false, true}) expect_failure_is_heard(overlap, in_the_middle);
+}
+
+}  // namespace
+}  // namespace selvage
