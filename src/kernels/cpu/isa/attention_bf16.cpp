@@ -84,6 +84,16 @@ struct Work {
     }
 };
 
+// With few queries keys and values come from memory, and the values of a step, unlike its keys, not right after those
+// of the step before.
+void prefetch_values(Work const& w, Step const& step) {
+    constexpr std::int64_t line = 64 / sizeof(BFloat16);
+    if (w.t.queries > 4) return;
+    BFloat16 const* const values = w.memory(step) + w.t.values_offset;
+    std::int64_t const elements = w.visible(step.page) * w.t.head_size;
+    for (std::int64_t i = 0; i < elements; i += line) __builtin_prefetch(values + i);
+}
+
 void page_scores(Work& w, Step const& step) {
     pair_product({.c = w.scores[step.buffer],
                   .c_stride = page_tokens,
@@ -242,7 +252,10 @@ void one_split(Work& w, std::int64_t index, std::int64_t pages, State& split) {
             next.head = 0;
             ++next.page;
         }
-        if (i + 1 < steps) page_scores(w, next);
+        if (i + 1 < steps) {
+            prefetch_values(w, next);
+            page_scores(w, next);
+        }
         page_weights(w, split, step);
         if (i > 0) add_product(w, split, before);
         page_product(w, step);
