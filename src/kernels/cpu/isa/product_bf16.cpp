@@ -217,8 +217,9 @@ void finish_rows(E* c, std::int64_t stride, float const* sums, float const* bias
 
 void copy_through(float* to, std::int64_t stride, float const* sums, std::int64_t rows) {
     for (std::int64_t i = 0; i < rows; ++i)
-        for (std::int64_t j = 0; j < panel; j += lanes) store_through(to + i * stride + j, load(sums + i * panel + j));
-    end_store_through();
+        for (std::int64_t j = 0; j < panel; j += lanes)
+            store_streaming(to + i * stride + j, load(sums + i * panel + j));
+    finish_streaming();
 }
 
 }  // namespace
