@@ -14,6 +14,7 @@ constexpr int failure_tag = 2;
 constexpr std::size_t slots = 4;  // pieces of this rank that others may be sending at a time
 // The thread looks this often for what has come: a core that it shares with the computation hardly notices.
 constexpr auto pause = std::chrono::milliseconds(1);
+constexpr auto short_pause = std::chrono::microseconds(50);  // in finish(), where there is nothing else to do
 
 std::span<float> part_of(float* values, Range elements) {
     return {values + elements.begin, static_cast<std::size_t>(elements.size())};
@@ -62,14 +63,11 @@ ShardExchange::~ShardExchange() {
     if (thread_.joinable()) thread_.join();
 }
 
-void ShardExchange::begin(std::vector<Row> rows, std::span<float> out, std::function<void(Range)> on_sum) {
+void ShardExchange::begin(std::vector<Row> rows, std::function<void(Range)> on_sum) {
     std::scoped_lock const lock(mutex_);
     rethrow();
     SELVAGE_CHECK(done(), "an exchange in the middle of another");
-    SELVAGE_CHECK(static_cast<std::int64_t>(out.size()) == shard_.size(), "shard of {} elements into {}", shard_.size(),
-                  out.size());
     rows_ = std::move(rows);
-    out_ = out;
     on_sum_ = std::move(on_sum);
     next_ = next_own_ = final_own_ = summed_own_ = 0;
     started_ = 0;
@@ -92,9 +90,14 @@ void ShardExchange::finish() {
     final_from_.store(0, std::memory_order_release);
     std::unique_lock lock(mutex_);
     finishing_ = true;
-    while (!failure_ && !done()) {
+    for (int idle = 0; !failure_ && !done(); ++idle) {
         try {
-            if (!progress()) std::this_thread::yield();
+            if (progress())
+                idle = 0;
+            else if (idle < 100)
+                std::this_thread::yield();
+            else
+                std::this_thread::sleep_for(short_pause);  // the others may need this core
         } catch (...) {
             failure_ = std::current_exception();
             failed_ = true;
@@ -208,9 +211,8 @@ void ShardExchange::add_up(Slot const& slot) {
             at += elements.size();
         }
     }
-    Range const in_shard = {elements.begin - shard_.begin, elements.end - shard_.begin};
-    tree_.sum(part_of(out_.data(), in_shard));
-    if (on_sum_) on_sum_(in_shard);
+    tree_.sum(part_of(rows_.back().values, elements));
+    if (on_sum_) on_sum_({elements.begin - shard_.begin, elements.end - shard_.begin});
 }
 
 // A message of the failing rank: its exit code, then its words.

@@ -48,14 +48,15 @@ class ShardExchange {
         float* values = nullptr;
     };
     // Starts a step. rows: of all lanes of this rank, in lane order; nothing of them is final yet. Right children need
-    // not be added to their left siblings: that happens here, in the buffers of the left ones. out: [shard size]. Rows
-    // and `out` are the exchange's until finish() returns, but for the elements that are not final.
-    // on_sum: called for each part of `out`, as positions in the shard, when its sum is there; on the thread of the
-    // exchange or that of the caller, one call at a time.
-    void begin(std::vector<Row> rows, std::span<float> out, std::function<void(Range)> on_sum = {});
+    // not be added to their left siblings: that happens here, in the buffers of the left ones. Rows are the exchange's
+    // until finish() returns, but for the elements that are not final.
+    // on_sum: called for each part of the shard, as positions in it, when its sum is in the last row; on the thread of
+    // the exchange or that of the caller, one call at a time.
+    void begin(std::vector<Row> rows, std::function<void(Range)> on_sum = {});
     // The elements from `first` on are final in all rows. Throws what another rank gave up with.
     void final_from(std::int64_t first);
-    // All elements are final. Returns when `out` holds the sums and the rows are free. Throws as final_from() does.
+    // All elements are final. Returns when the last row holds the sums in this rank's shard, and the rows are free.
+    // Throws as final_from() does.
     void finish();
     // For a rank that cannot finish the step that others are in: tells them why; they throw it, with this rank's name,
     // from their next call. The exchange is of no use afterwards. Does not wait for anyone. Never throws.
@@ -99,7 +100,6 @@ class ShardExchange {
     std::mutex mutex_;  // guards the following
     std::condition_variable wake_;
     std::vector<Row> rows_;
-    std::span<float> out_;
     std::function<void(Range)> on_sum_;
     std::size_t next_ = 0;                        // of pieces_: those before have been started
     std::size_t next_own_ = 0;                    // of own_: those before have a slot, or had one

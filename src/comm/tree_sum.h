@@ -15,18 +15,18 @@ namespace selvage {
 template <class T>
 class TreeSum {
   public:
-    static constexpr std::int64_t add_elements = 2048;  // added up at once: they stay in the cache
+    static constexpr std::size_t add_elements = 2048;  // added up at once: they stay in the cache
 
-    explicit TreeSum(std::int64_t lanes) : lanes_(lanes) {}
+    explicit TreeSum(std::int64_t lanes) : lanes_(lanes), sums_(add_elements) {}
     void set_row(LaneNode node, T const* row) { rows_[node] = row; }
 
-    // out[i] = the root's element i, for all of out.
+    // out[i] = the root's element i, for all of out, which may be one of the rows.
     void sum(std::span<T> out) {
-        auto const count = static_cast<std::int64_t>(out.size());
-        for (std::int64_t at = 0; at < count; at += add_elements)
-            sum_into(1, 0, at,
-                     out.subspan(static_cast<std::size_t>(at),
-                                 static_cast<std::size_t>(std::min(add_elements, count - at))));
+        for (std::size_t at = 0; at < out.size(); at += add_elements) {
+            std::span<T> const sums = std::span(sums_).first(std::min<std::size_t>(add_elements, out.size() - at));
+            sum_into(1, 0, static_cast<std::int64_t>(at), sums);
+            std::copy(sums.begin(), sums.end(), out.begin() + static_cast<std::ptrdiff_t>(at));
+        }
     }
 
   private:
@@ -45,17 +45,21 @@ class TreeSum {
         if (left == nullptr) sum_into(2 * node, depth + 1, at, out);
         if (right == nullptr) {
             if (scratch_.size() <= depth) scratch_.resize(depth + 1);
-            scratch_[depth].resize(static_cast<std::size_t>(add_elements));
+            scratch_[depth].resize(add_elements);
             std::span<T> const sum = std::span(scratch_[depth]).first(out.size());
             sum_into(2 * node + 1, depth + 1, at, sum);
             right = sum.data();
         }
-        T const* const first = left == nullptr ? out.data() : left;
-        for (std::size_t i = 0; i < out.size(); ++i) out[i] = first[i] + right[i];
+        // Two loops, each of which vectorises: in the first the compiler knows that it adds in place.
+        if (left == nullptr)
+            for (std::size_t i = 0; i < out.size(); ++i) out[i] += right[i];
+        else
+            for (std::size_t i = 0; i < out.size(); ++i) out[i] = left[i] + right[i];
     }
 
     std::int64_t lanes_;
     std::map<LaneNode, T const*> rows_;
+    std::vector<T> sums_;
     std::vector<std::vector<T>> scratch_;  // by depth
 };
 

@@ -75,6 +75,9 @@ struct Trainer::State {
     // them.
     void run_lanes(std::span<Woven const> rows, StepPlan const& plan);
     void begin_exchange();
+    TensorView shard_of_last_lane() const {
+        return gradients[accumulator.roots().back().second].view().rows(optimizer.shard().begin, optimizer.shard().end);
+    }
     // This rank's shard of the gradient summed over all lanes. Collective; if a rank fails, all throw.
     TensorView sum_lanes(std::span<Woven const> rows, StepPlan const& plan);
     KvCache& cache_of(std::int64_t pages);
@@ -98,7 +101,6 @@ struct Trainer::State {
     std::optional<KvCache> cache;
     std::vector<Tensor> gradients;
     LaneAccumulator accumulator;
-    Tensor shard;
     MicroBatch micro_batch;
     std::vector<double> sums;  // [lanes of this rank][lane_sums]
     std::int64_t overlapped_pieces = 0;
@@ -126,7 +128,6 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
     }
     accumulator.reset();
     if (grid.size(Axis::data) > 1) {
-        shard = Tensor(arena, "gradient shard", DType::f32, {optimizer.shard().size()});
         // Its thread adds up what is in the cache; the threads of the kernels are at work on the backward pass.
         exchange.emplace(grid.data(), options.lanes, optimizer.shards(), ShardExchange::Overlap::yes,
                          [] { kernels::set_threads(1); });
@@ -193,8 +194,7 @@ void Trainer::State::begin_exchange() {
     std::vector<ShardExchange::Row> partial;
     for (auto const& [node, buffer] : accumulator.roots())
         partial.push_back({node, gradients[buffer].view().as<float>()});
-    exchange->begin(std::move(partial), {shard.view().as<float>(), static_cast<std::size_t>(shard.view().elements())},
-                    [this](Range part) { optimizer.add_squares(shard, part); });
+    exchange->begin(std::move(partial), [this](Range part) { optimizer.add_squares(shard_of_last_lane(), part); });
 }
 
 TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const& plan) {
@@ -212,7 +212,7 @@ TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const
         exchange->abandon(ExitCode::internal, error.what());
         throw;
     }
-    return shard;
+    return shard_of_last_lane();
 }
 
 Trainer::Trainer(Arena& arena, ProcessGrid const& grid, Model& model, TrainOptions const& options) {
