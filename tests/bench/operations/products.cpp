@@ -43,7 +43,7 @@ Call input_gradient(Size size) {
         auto const weight = std::make_shared<Tensor>(random_tensor({size.n, size.k}));
         return [=] { kernels::linear_backward_input(*d_in, *d_out, *weight, overwrite, stream()); };
     }
-    auto const weight = packed(size, kernels::PackedWeight::Use::backward_input);
+    auto const weight = packed(size, kernels::PackedWeight::Use::training);
     return [=] { kernels::linear_backward_input(*d_in, *d_out, *weight, overwrite, stream()); };
 }
 

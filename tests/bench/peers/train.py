@@ -40,7 +40,7 @@ def variants(arguments):
     torch.manual_seed(1)
     initial = Llama(config, arguments.length)
     kinds = {"f32": [("f32", torch.float32, False)],
-             "bf16": [("bf16 autocast", torch.float32, True), ("bf16 weights", torch.bfloat16, False)]}
+             "bf16": [("bf16 weights", torch.bfloat16, False), ("bf16 autocast", torch.float32, True)]}
 
     def make(dtype, autocast, compiled):
         torch.compiler.reset()
@@ -48,7 +48,7 @@ def variants(arguments):
 
     ways = {"eager": [False], "compiled": [True], "all": [True, False]}[arguments.ways]
     return [(f"{name}, {'compiled' if compiled else 'eager'}", make(dtype, autocast, compiled))
-            for name, dtype, autocast in kinds[arguments.precision] for compiled in ways]
+            for compiled in ways for name, dtype, autocast in kinds[arguments.precision]]
 
 
 def main():
