@@ -18,4 +18,6 @@ for seed in 1 2; do
       --set "run.seed=$seed" --set "precision.compute=\"$compute\"" "$@"
   done
 done
-exec /usr/bin/env python3 jobs/precision/compare.py out/precision
+python=/usr/bin/python3  # the one that Debian's h5py is installed for
+[ -x $python ] || python=python3
+exec $python jobs/precision/compare.py out/precision
