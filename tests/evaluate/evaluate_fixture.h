@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -121,13 +122,14 @@ struct Lesson {
         weights.insert(weights.end(), prompt.size() - 1, 0.0F);
         weights.insert(weights.end(), answer.size(), 1.0F / 16);
     }
+    double weight_sum() const { return std::accumulate(weights.begin(), weights.end(), 0.0); }
     std::vector<std::int32_t> tokens, targets;
     std::vector<std::int64_t> lengths;
     std::vector<float> weights;
 };
 
-// Adam on the whole lesson at once.
-inline void memorise(World& w, int steps) {
+// Adam on the whole lesson at once, until the loss is below `enough` nats per token.
+inline void memorise(World& w, int steps, double enough = 0) {
     Lesson const lesson(w);
     auto const rows = static_cast<std::int64_t>(lesson.tokens.size());
     PackedSequences const packed(lesson.tokens, lesson.lengths);
@@ -141,7 +143,9 @@ inline void memorise(World& w, int steps) {
     for (int step = 1; step <= steps; ++step) {
         std::fill(gradient, gradient + size, 0.0F);
         w.model.forward(packed.batch(), cache, workspace);
-        w.model.backward(packed.batch(), lesson.targets, lesson.weights, cache, workspace, gradients);
+        double const loss =
+            w.model.backward(packed.batch(), lesson.targets, lesson.weights, cache, workspace, gradients);
+        if (loss < enough * lesson.weight_sum()) return;
         auto const rate = static_cast<float>(0.01 * std::sqrt(1 - std::pow(0.99, step)) / (1 - std::pow(0.9, step)));
         for (std::size_t i = 0; i < mean.size(); ++i) {
             mean[i] = 0.9F * mean[i] + 0.1F * gradient[i];
@@ -155,7 +159,7 @@ inline void memorise(World& w, int steps) {
 inline void learn_half(World& w) {
     float* const values = w.model.parameters().values().as<float>();
     static std::vector<float> const learnt = [&] {
-        memorise(w, 100);
+        memorise(w, 200, 0.4);
         return std::vector<float>(values, values + w.model.parameters().flat_size());
     }();
     std::copy(learnt.begin(), learnt.end(), values);
