@@ -11,7 +11,7 @@ import figures
 import plan
 from workers import WorkerError
 
-ROUNDS, QUICK_ROUNDS = 5, 2
+ROUNDS, QUICK_ROUNDS = 3, 2
 MOST_BUSY = 0.1  # share of the processors that others may use
 
 
@@ -85,7 +85,9 @@ def main():
     begun = time.monotonic()
     for group in chosen:
         print(f"[{time.monotonic() - begun:4.0f} s] {group.name}", flush=True)
-        rows += measure(group, QUICK_ROUNDS if options.quick else ROUNDS, note)
+        measured = measure(group, QUICK_ROUNDS if options.quick else ROUNDS, note)
+        print(*(f"    {line}" for line in figures.table(measured).splitlines()[1:]), sep="\n", flush=True)
+        rows += measured
     print(f"[{time.monotonic() - begun:4.0f} s] done\n")
     print(*(f"{key}: {value}" for key, value in about.items()), "", figures.table(rows), sep="\n")
     if options.json:

@@ -33,7 +33,7 @@ class Programs:
 
     def peer(self, script, *options):
         return lambda: Worker([self.python, "-B", HERE / "peers" / script, *options,
-                               "--seconds", 0.3 if self.quick else 1.5, "--budget", 30 if self.quick else 60], REUSE)
+                               "--seconds", 0.3 if self.quick else 1.5, "--budget", 20 if self.quick else 30], REUSE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +150,6 @@ def groups(programs):
             training(programs, "124m", "f32", 1.0, 0.88),
             training(programs, "30m", "bf16", 1.5, None),
             generation(programs, 1, None, None),
-            generation(programs, 8, None, None),
             generation(programs, 32, 1.6, 0.75),
             generation(programs, 64, 1.6, 0.75),
             *scaling(programs, "bf16"),
