@@ -143,17 +143,17 @@ struct PlainGradients {
             }
     }
 
-    static void check(Buffer const& got, Doubles const& wanted, Doubles const& error, double rounding,
-                      std::string const& what) {
+    static void expect_near(Buffer const& got, Doubles const& wanted, Doubles const& error, double rounding,
+                            std::string const& what) {
         for (std::size_t i = 0; i < wanted.size(); ++i)
             ASSERT_NEAR(got.at(static_cast<std::int64_t>(i)), wanted[i],
                         1.01 * error[i] + 1.01 * rounding * std::abs(wanted[i]) + 1e-12)
                 << what << " " << i;
     }
-    void check(AttentionBatch::Gradients const& got, DType dtype) const {
-        check(got.queries, queries, queries_error, test::epsilon_of(dtype), "query");
-        check(got.keys, keys, keys_error, test::epsilon_of(dtype), "key");
-        check(got.values, values, values_error, test::epsilon_of(dtype), "value");
+    void expect_near(AttentionBatch::Gradients const& got, DType dtype) const {
+        expect_near(got.queries, queries, queries_error, test::epsilon_of(dtype), "query");
+        expect_near(got.keys, keys, keys_error, test::epsilon_of(dtype), "key");
+        expect_near(got.values, values, values_error, test::epsilon_of(dtype), "value");
     }
 };
 
@@ -166,7 +166,8 @@ TEST_P(Attention, BackwardAgreesWithAPlainLoop) {
         auto const forward = batch.forward();
         Buffer const d_out = d_out_of(batch);
         auto const got = batch.backward(forward, d_out);
-        PlainGradients(batch, forward, d_out).check(got, batch.sizes.dtype);
+        PlainGradients const wanted(batch, forward, d_out);
+        ASSERT_NO_FATAL_FAILURE(wanted.expect_near(got, batch.sizes.dtype)) << length << " rows";
     }
 }
 

@@ -17,19 +17,18 @@
 namespace selvage::kernels {
 namespace {
 
+using test::append;
 using test::Elements;
 using test::Floats;
 using test::floats_of;
+using test::other_tables;
 using test::random_elements;
 using test::random_floats;
 using test::same_bits;
 using test::view;
 using test::view_of;
 
-constexpr char const* others[] = {"avx2", "avx512", "avx512_bf16", "amx"};
 constexpr std::int64_t sizes[] = {1, 16, 30, 2100};
-
-void append(Floats& to, Floats const& from) { to.insert(to.end(), from.begin(), from.end()); }
 
 template <class E>
 Floats norms(KernelTable const& t) {
@@ -111,7 +110,7 @@ Floats activations(KernelTable const& t) {
 TEST(InstructionSets, GiveTheSameBitsOfElements) {
     KernelTable const& portable = *kernel_table("portable");
     int compared = 0;
-    for (char const* const name : others) {
+    for (char const* const name : other_tables) {
         KernelTable const* const table = kernel_table(name);
         if (table == nullptr) continue;
         ++compared;
@@ -138,7 +137,7 @@ Floats values_to_round() {
 TEST(InstructionSets, RoundToTheNearestEvenBFloat16) {
     Floats const x = values_to_round();
     auto const n = static_cast<std::int64_t>(x.size());
-    for (char const* const name : {"portable", others[0], others[1], others[2], others[3]}) {
+    for (char const* const name : {"portable", other_tables[0], other_tables[1], other_tables[2], other_tables[3]}) {
         KernelTable const* const table = kernel_table(name);
         if (table == nullptr) continue;
         Elements<BFloat16> narrow(x.size());

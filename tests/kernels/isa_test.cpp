@@ -17,15 +17,13 @@
 namespace selvage::kernels {
 namespace {
 
+using test::append;
 using test::epsilon_f32;
 using test::Floats;
+using test::other_tables;
 using test::random_floats;
 using test::same_bits;
 using test::view;
-
-constexpr char const* others[] = {"avx2", "avx512", "avx512_bf16", "amx"};
-
-void append(Floats& to, Floats const& from) { to.insert(to.end(), from.begin(), from.end()); }
 
 Floats product(KernelTable const& t) {
     Floats all;
@@ -162,7 +160,7 @@ Floats rows(KernelTable const& t) {
 TEST(InstructionSets, GiveTheSameBits) {
     KernelTable const& portable = *kernel_table("portable");
     int compared = 0;
-    for (char const* const name : others) {
+    for (char const* const name : other_tables) {
         KernelTable const* const table = kernel_table(name);
         if (table == nullptr) continue;
         ++compared;
@@ -200,7 +198,7 @@ TEST(InstructionSets, ExpAndLogAreAccurateAndTheSame) {
         double const wanted = std::log(static_cast<double>(positive[i]));
         ASSERT_NEAR(logarithm[i], wanted, 4 * epsilon_f32 * std::max(std::abs(wanted), 1e-2)) << positive[i];
     }
-    for (char const* const name : others)
+    for (char const* const name : other_tables)
         if (KernelTable const* const table = kernel_table(name)) {
             table->row_exp(z.data(), x.data(), n);
             EXPECT_TRUE(same_bits(y, z)) << name;

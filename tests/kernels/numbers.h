@@ -18,6 +18,11 @@ using Floats = std::vector<float>;
 
 constexpr double epsilon_f32 = 1.0 / (1 << 24);  // unit roundoff
 
+// Beside the portable one; a processor has some of them.
+constexpr char const* other_tables[] = {"avx2", "avx512", "avx512_bf16", "amx"};
+
+inline void append(Floats& to, Floats const& from) { to.insert(to.end(), from.begin(), from.end()); }
+
 // Uniform in [-1, 1) * scale; `stream` tells vectors of one test apart.
 inline Floats random_floats(std::int64_t count, std::uint32_t stream, double scale = 1.0) {
     Random const random(7, Purpose::test);
