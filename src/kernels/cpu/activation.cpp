@@ -5,10 +5,11 @@
 #include <cstdint>
 
 #include "kernels/cpu/elements.h"
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
 constexpr std::int64_t streamed_elements = std::int64_t{1} << 22;  // to fill: more than caches keep
@@ -119,4 +120,15 @@ void convert(TensorView out, TensorView in, Stream&) {
     });
 }
 
-}  // namespace selvage::kernels
+void fill_activation(Operations& operations) {
+    operations.gated_forward = gated_forward;
+    operations.gated_backward = gated_backward;
+    operations.gelu_forward = gelu_forward;
+    operations.gelu_backward = gelu_backward;
+    operations.add_in_place = add_in_place;
+    operations.fill = fill;
+    operations.add_column_sums = add_column_sums;
+    operations.convert = convert;
+}
+
+}  // namespace selvage::kernels::cpu

@@ -4,10 +4,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 
 void adamw_update(TensorView values, TensorView first_moment, TensorView second_moment, TensorView gradient,
                   AdamWStep const& step, Stream&) {
@@ -49,4 +50,9 @@ void block_sums_of_squares(double* out, TensorView values, std::int64_t block, S
     });
 }
 
-}  // namespace selvage::kernels
+void fill_adamw(Operations& operations) {
+    operations.adamw_update = adamw_update;
+    operations.block_sums_of_squares = block_sums_of_squares;
+}
+
+}  // namespace selvage::kernels::cpu

@@ -5,11 +5,12 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/cpu/workspace.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
 std::int64_t page_elements(KvPages const& pages) { return 2 * pages.kv_heads * pages.head_size * kv_page_tokens; }
@@ -239,4 +240,9 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
         forward<float>(out, log_sum_exp, queries, pages, segments, heads, scale);
 }
 
-}  // namespace selvage::kernels
+void fill_attention(Operations& operations) {
+    operations.store_kv = store_kv;
+    operations.attention_forward = attention_forward;
+}
+
+}  // namespace selvage::kernels::cpu

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/attention_backward.h"
+#include "kernels/cpu/operations.h"
 
 #include <omp.h>
 
@@ -12,7 +13,7 @@
 #include "kernels/attention.h"
 #include "kernels/cpu/workspace.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
 // One sequence and key-value head.
@@ -180,4 +181,6 @@ void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_va
         backward<float>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments, scale);
 }
 
-}  // namespace selvage::kernels
+void fill_attention_backward(Operations& operations) { operations.attention_backward = attention_backward; }
+
+}  // namespace selvage::kernels::cpu

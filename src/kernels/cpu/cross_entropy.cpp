@@ -2,10 +2,11 @@
 #include "kernels/cross_entropy.h"
 
 #include "kernels/cpu/elements.h"
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 
 void cross_entropy_backward(TensorView d_logits, TensorView logits, TensorView log_sum_exp, TensorView targets,
                             TensorView weight, Stream&) {
@@ -32,4 +33,6 @@ void cross_entropy_backward(TensorView d_logits, TensorView logits, TensorView l
     });
 }
 
-}  // namespace selvage::kernels
+void fill_cross_entropy(Operations& operations) { operations.cross_entropy_backward = cross_entropy_backward; }
+
+}  // namespace selvage::kernels::cpu

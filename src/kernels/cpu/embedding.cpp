@@ -4,10 +4,11 @@
 #include <cstddef>
 #include <cstring>
 
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
 std::int64_t row_size(TensorView view) {
@@ -80,4 +81,11 @@ void scatter_rows(TensorView out, TensorView in, TensorView rows, Stream&) {
     copy_rows(out, in, rows.elements(), size, [list](std::int64_t i) { return Places{list[i], i}; });
 }
 
-}  // namespace selvage::kernels
+void fill_embedding(Operations& operations) {
+    operations.embedding_forward = embedding_forward;
+    operations.embedding_backward = embedding_backward;
+    operations.gather_rows = gather_rows;
+    operations.scatter_rows = scatter_rows;
+}
+
+}  // namespace selvage::kernels::cpu

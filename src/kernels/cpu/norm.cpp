@@ -4,10 +4,11 @@
 #include <algorithm>
 
 #include "kernels/cpu/elements.h"
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
 constexpr std::int64_t rows_per_block = 16;  // of a backward pass: what both of its loops read stays in cache
@@ -143,4 +144,11 @@ void layernorm_backward(TensorView d_in, TensorView d_in_compute, Accumulate acc
     });
 }
 
-}  // namespace selvage::kernels
+void fill_norm(Operations& operations) {
+    operations.rmsnorm_forward = rmsnorm_forward;
+    operations.rmsnorm_backward = rmsnorm_backward;
+    operations.layernorm_forward = layernorm_forward;
+    operations.layernorm_backward = layernorm_backward;
+}
+
+}  // namespace selvage::kernels::cpu

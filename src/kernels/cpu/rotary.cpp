@@ -9,10 +9,11 @@
 #include <vector>
 
 #include "kernels/cpu/elements.h"
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
 // Cosines, then sines, [positions][rotated / 2] each row pair; computed in double, kept for the process, growing by
@@ -84,4 +85,9 @@ void rotary_backward(TensorView d_x, TensorView positions, RotaryOptions const& 
     turn(d_x, positions, options, -1.0F);
 }
 
-}  // namespace selvage::kernels
+void fill_rotary(Operations& operations) {
+    operations.rotary_forward = rotary_forward;
+    operations.rotary_backward = rotary_backward;
+}
+
+}  // namespace selvage::kernels::cpu

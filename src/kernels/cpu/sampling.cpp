@@ -8,11 +8,12 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/softmax.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
 // Weights go up to 2^40 and the vocabulary to 2^22, so that totals fit 62 bits; their products with a 64-bit fraction
@@ -303,4 +304,6 @@ void sample(TensorView tokens, TensorView log_probability, TensorView log_sum_ex
     for (std::int64_t row = 0; row < logits.dim(0); ++row) SELVAGE_CHECK(token[row] >= 0, "no token has any weight");
 }
 
-}  // namespace selvage::kernels
+void fill_sampling(Operations& operations) { operations.sample = sample; }
+
+}  // namespace selvage::kernels::cpu

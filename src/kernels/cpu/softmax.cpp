@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/softmax.h"
 
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
 // work(row, first logit of the row) for each row of logits[rows, vocabulary].
@@ -55,4 +56,10 @@ void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream&) {
     });
 }
 
-}  // namespace selvage::kernels
+void fill_softmax(Operations& operations) {
+    operations.log_sum_exp = log_sum_exp;
+    operations.target_log_probability = target_log_probability;
+    operations.argmax = argmax;
+}
+
+}  // namespace selvage::kernels::cpu

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/operations.h"
+
+namespace selvage::kernels::cpu {
+
+Operations const& operations() {
+    static Operations const all = [] {
+        Operations filled;
+        for (auto const fill :
+             {fill_activation, fill_adamw, fill_attention, fill_attention_backward, fill_cross_entropy, fill_embedding,
+              fill_norm, fill_rotary, fill_sampling, fill_softmax})
+            fill(filled);
+        return filled;
+    }();
+    return all;
+}
+
+}  // namespace selvage::kernels::cpu

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What a backend implements: one function per operation, with the signature and the promises of the operation's header.
+// Callers use those headers' functions, which go by their stream's device.
+#include "kernels/activation.h"
+#include "kernels/adamw.h"
+#include "kernels/attention.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/embedding.h"
+#include "kernels/norm.h"
+#include "kernels/rotary.h"
+#include "kernels/sampling.h"
+#include "kernels/softmax.h"
+
+namespace selvage::kernels {
+
+struct Operations {
+    decltype(&kernels::gated_forward) gated_forward = nullptr;
+    decltype(&kernels::gated_backward) gated_backward = nullptr;
+    decltype(&kernels::gelu_forward) gelu_forward = nullptr;
+    decltype(&kernels::gelu_backward) gelu_backward = nullptr;
+    decltype(&kernels::add_in_place) add_in_place = nullptr;
+    decltype(&kernels::fill) fill = nullptr;
+    decltype(&kernels::add_column_sums) add_column_sums = nullptr;
+    decltype(&kernels::convert) convert = nullptr;
+    decltype(&kernels::adamw_update) adamw_update = nullptr;
+    decltype(&kernels::block_sums_of_squares) block_sums_of_squares = nullptr;
+    decltype(&kernels::store_kv) store_kv = nullptr;
+    decltype(&kernels::attention_forward) attention_forward = nullptr;
+    decltype(&kernels::attention_backward) attention_backward = nullptr;
+    decltype(&kernels::cross_entropy_backward) cross_entropy_backward = nullptr;
+    decltype(&kernels::embedding_forward) embedding_forward = nullptr;
+    decltype(&kernels::embedding_backward) embedding_backward = nullptr;
+    decltype(&kernels::gather_rows) gather_rows = nullptr;
+    decltype(&kernels::scatter_rows) scatter_rows = nullptr;
+    decltype(&kernels::rmsnorm_forward) rmsnorm_forward = nullptr;
+    decltype(&kernels::rmsnorm_backward) rmsnorm_backward = nullptr;
+    decltype(&kernels::layernorm_forward) layernorm_forward = nullptr;
+    decltype(&kernels::layernorm_backward) layernorm_backward = nullptr;
+    decltype(&kernels::rotary_forward) rotary_forward = nullptr;
+    decltype(&kernels::rotary_backward) rotary_backward = nullptr;
+    decltype(&kernels::sample) sample = nullptr;
+    decltype(&kernels::log_sum_exp) log_sum_exp = nullptr;
+    decltype(&kernels::target_log_probability) target_log_probability = nullptr;
+    decltype(&kernels::argmax) argmax = nullptr;
+};
+
+Operations const& operations(Stream const& stream);
+
+}  // namespace selvage::kernels
