@@ -13,7 +13,7 @@ Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int
       compute_(compute),
       drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),
       parameters_(arena, parameter_specs(config_)),
-      stream_(arena.device().kind()) {
+      stream_(arena.device()) {
     SELVAGE_CHECK(config_.vocabulary >= 1, "vocabulary not resolved");
     SELVAGE_CHECK(compute == DType::f32 || compute == DType::bf16, "products in {}", name_of(compute));
     SELVAGE_CHECK(grid.size(Axis::tensor) == 1 && grid.size(Axis::pipeline) == 1, "weights are not sharded");

@@ -23,6 +23,7 @@ LIBRARIES = {
     "spdlog": (r"spdlog/.*", {"base"}),
     "xxHash": (r"xxh\w*\.h", {"base"}),
     "Boost.JSON": (r"boost/json\W.*", {"data"}),
+    "Boost.Context": (r"boost/context\W.*", {"device"}),
     "Boost.Program_options": (r"boost/program_options\W.*", {"app"}),
 }
 INTRINSICS = r"(\w*intrin\.h|arm_neon\.h|arm_sve\.h)"
