@@ -65,6 +65,31 @@ bool same_place(WarpCall const& a, WarpCall const& b) {
     return a.mask == b.mask && a.line == b.line && same(a.file, b.file) && same(a.name, b.name);
 }
 
+std::string where(WarpCall const& call) { return fmt::format("{} ({}:{})", call.name, call.file, call.line); }
+
+// The calls that `call` of `lane` waits for; whether all of them are there. Refuses what can never come together.
+bool gather(WarpCall& call, unsigned lane, std::span<std::unique_ptr<Thread> const> members, WarpCall** calls) {
+    if ((call.mask >> lane & 1U) == 0)
+        fail(ExitCode::internal, "{}: the mask {:#x} does not name lane {} itself", where(call), call.mask, lane);
+    bool all_here = true;
+    for (unsigned i = 0; i < lanes; ++i) {
+        if ((call.mask >> i & 1U) == 0) continue;
+        if (i >= members.size())
+            fail(ExitCode::internal, "{} names lane {}, which the block does not have", where(call), i);
+        Thread const& member = *members[i];
+        if (member.state == State::ended)
+            fail(ExitCode::internal, "{} names lane {}, which has left the kernel", where(call), i);
+        WarpCall* const other = i == lane ? &call : member.state == State::in_warp ? member.call : nullptr;
+        bool const together = other != nullptr && same_place(*other, call);
+        if (other != nullptr && !together && (other->mask >> lane & 1U) != 0)
+            fail(ExitCode::internal, "{} with mask {:#x}: lane {} is in {} with mask {:#x}", where(call), call.mask, i,
+                 where(*other), other->mask);
+        calls[i] = other;
+        all_here = all_here && together;
+    }
+    return all_here;
+}
+
 class Block {
   public:
     void run(dim3 block_size, dim3 grid_size, uint3 block, void* shared, std::function<void()> const& kernel);
@@ -233,32 +258,10 @@ void Block::meet(WarpCall& call, MemoryOrder order) {
     {
         Unobserved const own;
         unsigned const lane = self.index % lanes;
-        auto const where = [&] { return fmt::format("{} ({}:{})", call.name, call.file, call.line); };
-        if ((call.mask >> lane & 1U) == 0)
-            fail(ExitCode::internal, "{}: the mask {:#x} does not name lane {} itself", where(), call.mask, lane);
         self.call = &call;
         WarpCall* calls[lanes] = {};
-        bool all_here = true;
         auto const members = warp_of(self);
-        for (unsigned i = 0; i < lanes; ++i) {
-            if ((call.mask >> i & 1U) == 0) continue;
-            if (i >= members.size())
-                fail(ExitCode::internal, "{} names lane {}, which the block does not have", where(), i);
-            Thread const& member = *members[i];
-            if (member.state == State::ended)
-                fail(ExitCode::internal, "{} names lane {}, which has left the kernel", where(), i);
-            if (i == lane || member.state == State::in_warp) {
-                WarpCall& other = *member.call;
-                bool const together = same_place(other, call);
-                if (!together && (other.mask >> lane & 1U) != 0)
-                    fail(ExitCode::internal, "{} with mask {:#x}: lane {} is in {} ({}:{}) with mask {:#x}", where(),
-                         call.mask, i, other.name, other.file, other.line, other.mask);
-                all_here = all_here && together;
-                calls[i] = &other;
-            } else {
-                all_here = false;
-            }
-        }
+        bool const all_here = gather(call, lane, members, calls);
         if (all_here) {
             call.complete(calls);
             ++warp_generation_[warp];
