@@ -4,6 +4,7 @@
 #include "kernels/cuda/elements.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/softmax.h"
+#include "tensor/tensor.h"
 
 namespace selvage::kernels::cuda {
 
@@ -74,7 +75,9 @@ __device__ inline float merged_log_sum_exp(LogitSum const* sums, std::int64_t bl
     return total == 0.0F ? minus_infinity : max + logf(total);
 }
 
-__host__ __device__ constexpr std::int64_t blocks_of(std::int64_t logits) { return (logits + vocabulary_block - 1) / vocabulary_block; }
+__host__ __device__ constexpr std::int64_t blocks_of(std::int64_t logits) {
+    return (logits + vocabulary_block - 1) / vocabulary_block;
+}
 
 // The part of a row that is a warp's, in a grid of blocks_of_grid() by rows.
 struct BlockPlace {
@@ -94,6 +97,10 @@ inline dim3 grid_of_blocks(std::int64_t rows, std::int64_t logits) {
     std::int64_t const blocks = (blocks_of(logits) + warps_per_block - 1) / warps_per_block;
     return {static_cast<unsigned>(rows), static_cast<unsigned>(blocks)};
 }
+
+// sums and largest [rows, blocks of the vocabulary], either null where it is not asked for; largest of the first `ids`
+// logits, minus infinity in blocks that have none of them.
+void compute_block_sums(LogitSum* sums, float* largest, TensorView logits, std::int64_t ids, Stream& stream);
 
 // Whether each row's float4 are aligned.
 inline bool vectors_in_rows(float const* first, std::int64_t row_size) {

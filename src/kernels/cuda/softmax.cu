@@ -10,14 +10,21 @@ namespace {
 constexpr int row_threads = 32;
 constexpr int element_threads = 128;
 
-// sums[rows, blocks]
 __global__ void __launch_bounds__(32 * warps_per_block)
-    block_sums_kernel(LogitSum* sums, float const* logits, std::int64_t vocabulary, bool vectors) {
+    block_sums_kernel(LogitSum* sums, float* largest, float const* logits, std::int64_t vocabulary, std::int64_t ids,
+                      bool vectors) {
     BlockPlace const at;
     if (at.first >= vocabulary) return;
     BlockLogits const x(logits + at.row * vocabulary + at.first, at.count(vocabulary), at.lane, vectors);
-    LogitSum const sum = x.sum(at.lane);
-    if (at.lane == 0) sums[at.row * blocks_of(vocabulary) + at.block] = sum;
+    std::int64_t const place = at.row * blocks_of(vocabulary) + at.block;
+    if (sums != nullptr) {
+        LogitSum const sum = x.sum(at.lane);
+        if (at.lane == 0) sums[place] = sum;
+    }
+    if (largest != nullptr) {
+        float const most = x.largest(at.count(ids), at.lane);
+        if (at.lane == 0) largest[place] = most;
+    }
 }
 
 __global__ void __launch_bounds__(row_threads)
@@ -82,14 +89,19 @@ void check_logits(TensorView logits) { SELVAGE_CHECK(logits.rank() == 2, "logits
 
 }  // namespace
 
+void compute_block_sums(LogitSum* sums, float* largest, TensorView logits, std::int64_t ids, Stream& stream) {
+    float const* const x = logits.as<float>();
+    std::int64_t const vocabulary = logits.dim(1);
+    launch(block_sums_kernel, grid_of_blocks(logits.dim(0), vocabulary), 32 * warps_per_block, 0, stream, sums, largest,
+           x, vocabulary, ids, vectors_in_rows(x, vocabulary));
+}
+
 void log_sum_exp(TensorView log_sum_exp, TensorView logits, Stream& stream) {
     check_logits(logits);
     std::int64_t const rows = logits.dim(0), vocabulary = logits.dim(1), blocks = blocks_of(vocabulary);
     SELVAGE_CHECK(log_sum_exp.elements() == rows, "{} sums of {} rows", log_sum_exp.elements(), rows);
-    float const* const x = logits.as<float>();
     LogitSum* const sums = scratch<LogitSum>(static_cast<std::size_t>(rows * blocks), stream);
-    launch(block_sums_kernel, grid_of_blocks(rows, vocabulary), 32 * warps_per_block, 0, stream, sums, x, vocabulary,
-           vectors_in_rows(x, vocabulary));
+    compute_block_sums(sums, nullptr, logits, vocabulary, stream);
     launch(merge_block_sums_kernel, static_cast<unsigned>(rows), row_threads, 0, stream, log_sum_exp.as<float>(), sums,
            blocks);
 }
