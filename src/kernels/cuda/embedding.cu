@@ -149,7 +149,6 @@ __global__ void __launch_bounds__(threads)
             add_linked(sum, listed, i, d_out + column, size);
             store(to, sum);
         }
-        __syncthreads();
     }
 }
 

@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(most_backward_threads)
         std::int64_t const offset = row * norm.hidden;
         float const rstd = norm.rstd[row];
         float const mean = centered ? norm.mean[row] : 0.0F;
-        Vector<width> normals[keep ? held : 1], gradients[keep ? held : 1];
+        Vector<width> normals[keep ? held : 1] = {}, gradients[keep ? held : 1] = {};
         auto const read = [&](int column, Vector<width>& normal, Vector<width>& gradient) {
             normal = load<width>(norm.in + offset + column);
             gradient = load<width>(norm.d_out + offset + column);

@@ -217,12 +217,11 @@ __device__ void keep_totals(Row const& row, Whole* totals, Key cut) {
     __syncthreads();
 }
 
+// The threads come to another __syncthreads() before they may call it again.
 __device__ Whole total_of(Shared& shared, Whole const* totals, std::int64_t blocks) {
     Whole total = 0;
     for (std::int64_t i = threadIdx.x; i < blocks; i += blockDim.x) total += totals[i];
-    total = over_block(total, Whole{0}, shared.warp_sums, Sum{});
-    __syncthreads();
-    return total;
+    return over_block(total, Whole{0}, shared.warp_sums, Sum{});
 }
 
 struct Drawn {

@@ -99,8 +99,9 @@ std::vector<Sampling> many_rows(std::int64_t ids) {
     Random const random(7, Purpose::test);
     std::vector<double> const temperatures = test::tiny ? std::vector<double>{0.7} : std::vector<double>{0.7, 1e3};
     for (double const temperature : temperatures)
-        for (std::int64_t const top_k : {std::int64_t{0}, std::int64_t{1}, ids / 2, ids + 3})
+        for (std::int64_t const top_k : {std::int64_t{0}, std::int64_t{1}, ids / 2, ids - 1, ids + 3})
             for (double const top_p : {1.0, 0.9, 0.25, 0.0}) {
+                if (test::tiny && top_k > 0 && top_p < 0.9) continue;
                 auto const i = static_cast<std::uint32_t>(rows.size());
                 std::uint64_t const bits = i % 7 == 3 ? 0 : i % 7 == 5 ? ~std::uint64_t{0} : random.bits({3, i, 0});
                 rows.push_back({temperature, top_p, top_k, bits});
@@ -127,6 +128,8 @@ TEST(EmulatedSampling, DrawsByThePlainDefinition) {
 
 // More equal weights than are listed; and, with many ids, larger blocks and a bound below which nothing is looked at.
 TEST(EmulatedSampling, ManyIds) {
+    std::vector<Sampling> const two = {{1, 0.5, 0, 77}, {1, 1, 500, 77}};
+    check(random_floats(2 * 1030, 5, 15), 1030, 1030, two);  // two vocabulary blocks
     if constexpr (test::tiny) return;
     std::vector<Sampling> const rows = {
         {1, 0.5, 0, ~std::uint64_t{0}}, {1, 1, 2500, ~std::uint64_t{0}}, {1, 0.5, 2500, 77}, {1, 1, 0, 77}};
