@@ -12,6 +12,7 @@ Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int
     : config_((validate(config), std::move(config))),
       compute_(compute),
       drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),
+      vocabulary_(grid.axis(Axis::tensor), vocabulary_parts(config_.vocabulary, grid.size(Axis::tensor))),
       parameters_(arena, parameter_specs(config_)),
       stream_(arena.device().kind()) {
     SELVAGE_CHECK(config_.vocabulary >= 1, "vocabulary not resolved");

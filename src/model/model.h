@@ -11,6 +11,7 @@
 #include "kernels/attention.h"
 #include "kernels/gemm.h"
 #include "model/model_config.h"
+#include "model/vocabulary.h"
 #include "tensor/parameter_set.h"
 
 namespace selvage {
@@ -87,6 +88,8 @@ class Model {
     DType compute() const { return compute_; }
     // Ids that may be drawn or predicted: 0 .. this - 1.
     std::int64_t drawable_ids() const { return drawable_ids_; }
+    // What reads the logits of this model.
+    Vocabulary& vocabulary() { return vocabulary_; }
     ParameterSet& parameters() { return parameters_; }
     ParameterSet const& parameters() const { return parameters_; }
 
@@ -100,7 +103,7 @@ class Model {
     // Runs the rows through all layers: stores their keys and values, returns the final norm's output [rows, hidden],
     // valid until the workspace is used again.
     TensorView forward(TokenBatch const& batch, KvCache& cache, Workspace& workspace);
-    // logits[n, vocabulary] (f32) of hidden[n, hidden].
+    // logits[n, vocabulary().part()] (f32) of hidden[n, hidden].
     void logits(TensorView out, TensorView hidden);
     // Writes or adds the gradient of sum_r weight[r] * -log p(targets[r]) over rows with weight != 0 into `gradients`
     // [flat_size] (whose padding is zero), for the batch of the last forward on this workspace (Keep::activations),
@@ -119,6 +122,7 @@ class Model {
     ModelConfig config_;
     DType compute_;
     std::int64_t drawable_ids_;
+    Vocabulary vocabulary_;
     ParameterSet parameters_;
     Stream stream_;
     std::unique_ptr<ModelWeights> weights_;
