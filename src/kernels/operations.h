@@ -11,6 +11,7 @@
 #include "kernels/rotary.h"
 #include "kernels/sampling.h"
 #include "kernels/softmax.h"
+#include "kernels/vocabulary_shard.h"
 
 namespace selvage::kernels {
 
@@ -44,6 +45,16 @@ struct Operations {
     decltype(&kernels::log_sum_exp) log_sum_exp = nullptr;
     decltype(&kernels::target_log_probability) target_log_probability = nullptr;
     decltype(&kernels::argmax) argmax = nullptr;
+    decltype(&kernels::block_sums) block_sums = nullptr;
+    decltype(&kernels::merge_block_sums) merge_block_sums = nullptr;
+    decltype(&kernels::shard_argmax) shard_argmax = nullptr;
+    decltype(&kernels::shard_target_log_probability) shard_target_log_probability = nullptr;
+    decltype(&kernels::shard_cross_entropy_backward) shard_cross_entropy_backward = nullptr;
+    decltype(&kernels::shard_weights) shard_weights = nullptr;
+    decltype(&kernels::measure_weights) measure_weights = nullptr;
+    decltype(&kernels::candidates_between) candidates_between = nullptr;
+    decltype(&kernels::kept_totals) kept_totals = nullptr;
+    decltype(&kernels::draw_in_blocks) draw_in_blocks = nullptr;
 };
 
 Operations const& operations(Stream const& stream);

@@ -13,10 +13,9 @@ Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int
     : config_((validate(config), std::move(config))),
       tensor_axis_(std::make_unique<TensorAxis>(grid.axis(Axis::tensor))),
       local_(config_on(config_, tensor_axis_->rank(), tensor_axis_->size())),
-      vocabulary_part_(
-          tensor_parts(config_, tensor_axis_->size()).vocabulary[static_cast<std::size_t>(tensor_axis_->rank())]),
       compute_(compute),
       drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),
+      vocabulary_(grid.axis(Axis::tensor), tensor_parts(config_, tensor_axis_->size()).vocabulary),
       parameters_(arena, parameter_specs(config_, tensor_axis_->size()), tensor_axis_->rank(), tensor_axis_->size()),
       stream_(arena.device().kind()) {
     SELVAGE_CHECK(config_.vocabulary >= 1, "vocabulary not resolved");

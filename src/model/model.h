@@ -12,6 +12,7 @@
 #include "kernels/gemm.h"
 #include "model/model_config.h"
 #include "model/tensor_axis.h"
+#include "model/vocabulary.h"
 #include "tensor/parameter_set.h"
 
 namespace selvage {
@@ -90,13 +91,15 @@ class Model {
     ~Model();
 
     ModelConfig const& config() const { return config_; }
-    // The model as this rank of the tensor axis has it, and which ids of the vocabulary those are.
+    // The model as this rank of the tensor axis has it.
     ModelConfig const& local() const { return local_; }
-    Range vocabulary_part() const { return vocabulary_part_; }
     TensorAxis& tensor_axis() const { return *tensor_axis_; }
     DType compute() const { return compute_; }
     // Ids that may be drawn or predicted: 0 .. this - 1.
     std::int64_t drawable_ids() const { return drawable_ids_; }
+    // What reads the logits of this model.
+    Vocabulary& vocabulary() { return vocabulary_; }
+    Vocabulary const& vocabulary() const { return vocabulary_; }
     ParameterSet& parameters() { return parameters_; }
     ParameterSet const& parameters() const { return parameters_; }
 
@@ -111,7 +114,7 @@ class Model {
     // Runs the rows through all layers: stores their keys and values, returns the final norm's output [rows, hidden],
     // valid until the workspace is used again.
     TensorView forward(TokenBatch const& batch, KvCache& cache, Workspace& workspace);
-    // logits[n, vocabulary] (f32) of hidden[n, hidden]; of this rank's part of the vocabulary. Not collective.
+    // logits[n, vocabulary().part()] (f32) of hidden[n, hidden]. Not collective.
     void logits(TensorView out, TensorView hidden);
     // Writes or adds the gradient of sum_r weight[r] * -log p(targets[r]) over rows with weight != 0 into `gradients`
     // [flat_size] (whose padding is zero), for the batch of the last forward on this workspace (Keep::activations),
@@ -130,9 +133,9 @@ class Model {
     ModelConfig config_;
     std::unique_ptr<TensorAxis> tensor_axis_;
     ModelConfig local_;
-    Range vocabulary_part_;
     DType compute_;
     std::int64_t drawable_ids_;
+    Vocabulary vocabulary_;
     ParameterSet parameters_;
     Stream stream_;
     std::unique_ptr<ModelWeights> weights_;

@@ -4,8 +4,6 @@
 #include <initializer_list>
 #include <utility>
 
-#include "kernels/cross_entropy.h"
-#include "kernels/softmax.h"
 #include "model/forward_pass.h"
 
 namespace selvage {
@@ -147,8 +145,8 @@ struct BackwardPass {
     }
 
     // Rows first .. first + count - 1 of those with a target; `loss` goes on in row order.
-    void head_chunk(double& loss, TensorView d_hidden, std::int64_t first, std::int64_t count,
-                    Linear const& output) const {
+    void head_chunk(double& loss, TensorView d_hidden, std::int64_t first, std::int64_t count, Linear const& output,
+                    Vocabulary& vocabulary) const {
         HeadBuffers& head = *buffers.head;
         auto const copy = [&](Tensor const& to, auto const& from) {
             buffers.device.copy_to_device(to.view().raw(), from.data() + first,
@@ -163,13 +161,13 @@ struct BackwardPass {
         TensorView const log_sum_exp = head.log_sum_exp.first(count);
         kernels::gather_rows(hidden, matrix(buffers.hidden), head.rows.first(count), stream);
         output.forward(logits, hidden, stream);
-        kernels::log_sum_exp(log_sum_exp, logits, stream);
-        kernels::target_log_probability(head.log_probability.first(count), logits, log_sum_exp,
-                                        head.targets.first(count), stream);
+        vocabulary.log_sum_exp(log_sum_exp, logits, stream);
+        vocabulary.target_log_probability(head.log_probability.first(count), logits, log_sum_exp,
+                                          head.targets.first(count), stream);
         buffers.device.copy_to_host(head.host_log_probability.data(), head.log_probability.view().raw(),
                                     static_cast<std::size_t>(count) * sizeof(float), stream);
-        kernels::cross_entropy_backward(d_logits, logits, log_sum_exp, head.targets.first(count),
-                                        head.weights.first(count), stream);
+        vocabulary.cross_entropy_backward(d_logits, logits, log_sum_exp, head.targets.first(count),
+                                          head.weights.first(count), stream);
         weight_gradients({{output, d_logits}}, hidden, first == 0 ? accumulate : Accumulate::add);
         output.backward_input(head.d_hidden.first(count), d_logits, Accumulate::overwrite, stream);
         kernels::scatter_rows(d_hidden, head.d_hidden.first(count), head.rows.first(count), stream);
@@ -244,7 +242,8 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
     kernels::fill(d_hidden, 0, stream_);
     double loss = 0;
     for (std::int64_t first = 0; first < target_rows; first += head.chunk_rows)
-        pass.head_chunk(loss, d_hidden, first, std::min(head.chunk_rows, target_rows - first), weights_->output);
+        pass.head_chunk(loss, d_hidden, first, std::min(head.chunk_rows, target_rows - first), weights_->output,
+                        vocabulary_);
     pass.norm(buffers.own(d.residual), pass.residual_copy(), Accumulate::overwrite, pass.sum_of_normed(),
               buffers.residual(config_.layers), buffers.mean, buffers.rstd, weights_->final_norm);
     pass.gather(pass.operand());

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/tensor_parts.h"
 
-#include <initializer_list>
-
 #include "base/error.h"
-#include "kernels/softmax.h"
+#include "model/vocabulary.h"
 
 namespace selvage {
 namespace {
@@ -45,12 +43,10 @@ std::vector<Range> kv_heads(ModelConfig const& config, int ranks) {
     return parts;
 }
 
-// The largest of the pieces of which every rank gets one.
-std::vector<Range> in_pieces(std::int64_t size, std::initializer_list<std::int64_t> pieces, int ranks,
-                             char const* what) {
-    for (std::int64_t const piece : pieces)
-        if (size >= ranks * piece) return parts_of(BlockSplit(size, piece, ranks));
-    fail(ExitCode::bad_data, "grid.tensor is {}, more ranks than the model has {} ({})", ranks, what, size);
+void check_size(std::int64_t size, int ranks, char const* what) {
+    if (size < ranks)
+        fail(ExitCode::bad_data, "grid.tensor is {}, more ranks than the model has {} ({}); set it lower", ranks, what,
+             size);
 }
 
 }  // namespace
@@ -61,10 +57,12 @@ TensorParts tensor_parts(ModelConfig const& config, int ranks) {
         return {{query}, {key}, {{0, config.ffn}}, {{0, config.vocabulary}}};
     }
     check_heads(config, ranks);
+    check_size(config.ffn, ranks, "columns in an MLP");
+    check_size(config.vocabulary, ranks, "ids");
+    std::int64_t const piece = config.ffn >= ranks * vector_piece ? vector_piece : 1;
     return {scaled(parts_of(EvenSplit(config.heads, ranks)), config.head_size),
-            scaled(kv_heads(config, ranks), config.head_size),
-            in_pieces(config.ffn, {vector_piece, 1}, ranks, "columns of an MLP"),
-            in_pieces(config.vocabulary, {kernels::vocabulary_block, vector_piece, 1}, ranks, "ids")};
+            scaled(kv_heads(config, ranks), config.head_size), parts_of(BlockSplit(config.ffn, piece, ranks)),
+            vocabulary_parts(config.vocabulary, ranks)};
 }
 
 ModelConfig config_on(ModelConfig const& config, int rank, int ranks) {

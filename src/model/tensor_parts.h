@@ -13,7 +13,7 @@ namespace selvage {
 struct TensorParts {
     std::vector<Range> query, key;  // outputs of the projections
     std::vector<Range> ffn;
-    std::vector<Range> vocabulary;  // blocks of kernels::vocabulary_block, or smaller where there are fewer than ranks
+    std::vector<Range> vocabulary;  // see vocabulary_parts()
 };
 
 // Throws Error(bad_data) where the model does not fit `ranks` ranks: heads that do not divide, fewer columns of the MLP

@@ -133,7 +133,7 @@ void Workspace::Buffers::start(TokenBatch const& batch, Model const& model, Stre
     copy(tokens, batch.tokens);
     copy(positions, batch.positions);
     if (local_tokens.view().empty()) return;
-    auto const first = static_cast<std::int32_t>(model.vocabulary_part().begin);
+    auto const first = static_cast<std::int32_t>(model.vocabulary().part().begin);
     std::vector<std::int32_t> shifted(batch.tokens.begin(), batch.tokens.end());
     for (std::int32_t& token : shifted) token -= first;
     copy(local_tokens, shifted);

@@ -128,6 +128,10 @@ Floats rows(KernelTable const& t) {
             append(all, more);
         };
         more[0] = t.row_log_sum_exp(a.data(), n);
+        BlockSum blocks[3];
+        t.row_block_sums(blocks, a.data(), n, n - 1, &more[9]);
+        more[10] = t.merge_block_sums(blocks, (n + 1023) / 1024);
+        for (std::size_t i = 0; i < 3; ++i) append(all, {blocks[i].max, blocks[i].sum});
         more[1] = t.row_max(a.data(), n);
         Floats weights(size + 15), lane_maxima(16 * 3);
         std::int64_t totals[3] = {}, count = 0;

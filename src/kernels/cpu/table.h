@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/block_sum.h"
 #include "tensor/dtype.h"
 
 namespace selvage::kernels {
@@ -219,7 +220,7 @@ struct ElementKernels {
                    std::int64_t half);
     // sums[j] += rows[i * stride + j] for j < n, row after row
     void (*add_rows)(float* sums, E const* rows, std::int64_t count, std::int64_t stride, std::int64_t n);
-    // d_logits = (exp(logits - log_sum_exp) - onehot(target)) * weight
+    // d_logits = (exp(logits - log_sum_exp) - onehot(target)) * weight; a target outside 0 .. n - 1 is none
     void (*row_cross_entropy_backward)(E* d_logits, float const* logits, float log_sum_exp, std::int64_t target,
                                        float weight, std::int64_t n);
 };
@@ -271,6 +272,9 @@ struct KernelTable {
     float (*row_max)(float const* x, std::int64_t n);
     // The same, and the largest of the first `ids` logits.
     float (*row_log_sum_exp_max)(float const* logits, std::int64_t n, std::int64_t ids, float* max);
+    // The same in parts: what each block adds; log-sum-exp from all blocks.
+    void (*row_block_sums)(BlockSum* sums, float const* logits, std::int64_t n, std::int64_t ids, float* max);
+    float (*merge_block_sums)(BlockSum const* sums, std::int64_t count);
     // The first of the largest.
     std::int64_t (*row_argmax)(float const* x, std::int64_t n);
     // Sampling
