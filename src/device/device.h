@@ -2,41 +2,34 @@
 #pragma once
 // Where tensors live and kernels run. One factory chooses the implementation at run time.
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
 
+#include "device/stream.h"
+
 namespace selvage {
-
-enum class DeviceKind : std::uint8_t { cpu };
-
-// An in-order queue of work. Kernels take one; on the CPU they have finished when the call returns.
-class Stream {
-  public:
-    explicit Stream(DeviceKind device) : device_(device) {}
-    DeviceKind device() const { return device_; }
-    void synchronize() {}
-
-  private:
-    DeviceKind device_;
-};
 
 class Device {
   public:
     virtual ~Device() = default;
     virtual DeviceKind kind() const = 0;
     virtual std::string description() const = 0;  // for the log, e.g. "CPU, avx512, 2 threads"
-    // Bytes that this process may use: the machine's or the control group's limit, whichever is lower.
+    // Bytes that this process may use: the machine's or the control group's limit, whichever is lower; a GPU's memory.
     virtual std::size_t memory_limit() const = 0;
     // Aligned to 64 bytes at least, zeroed. Throws Error(system) with the figures when there is not enough.
     virtual void* allocate(std::size_t bytes) = 0;
     virtual void release(void* memory, std::size_t bytes) noexcept = 0;
-    // Between host and device memory, ordered on `stream`.
+    // Between host and device memory, ordered on `stream`. Host memory may be reused, or has its values, on return:
+    // copying to the host waits for the stream.
     virtual void copy_to_device(void* device_memory, void const* host, std::size_t bytes, Stream& stream) = 0;
     virtual void copy_to_host(void* host, void const* device_memory, std::size_t bytes, Stream& stream) = 0;
+    // For Stream and Event; null where calls have done their work when they return.
+    virtual std::unique_ptr<StreamQueue> make_queue() { return nullptr; }
+    virtual std::unique_ptr<EventMark> make_event() { return nullptr; }
 };
 
-// `name` is "cpu"; anything else is Error(bad_data).
+// `name` is "cpu"; "cuda", the first GPU that the process sees; or, in builds with SELVAGE_EMULATION, "emulated", where
+// the CUDA kernels run on the processor. Anything else, or what is not built, is Error(bad_data).
 std::unique_ptr<Device> make_device(std::string const& name);
 
 }  // namespace selvage

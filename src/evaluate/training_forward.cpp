@@ -17,7 +17,7 @@ std::int64_t inputs_of(ScoredSequence const& sequence) { return static_cast<std:
 
 TrainingForward::TrainingForward(Arena& arena, Model& model, std::int64_t rows)
     : model_(model),
-      stream_(arena.device().kind()),
+      stream_(arena.device()),
       rows_(rows),
       cache_(arena, model, PackedSequences::pages_for(rows, most_sequences(rows)), KvCache::Layers::shared),
       workspace_(arena, model, rows, Keep::activations),

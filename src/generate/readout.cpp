@@ -19,7 +19,7 @@ std::uint64_t draw_bits(std::uint64_t seed, Purpose purpose, std::int64_t round,
 
 Readout::Readout(Arena& arena, Model& model, std::int64_t rows)
     : model_(model),
-      stream_(arena.device().kind()),
+      stream_(arena.device()),
       most_rows_(rows),
       hidden_(arena, "readout hidden", model.compute(), {rows, model.config().hidden}),
       logits_(arena, "readout logits", DType::f32, {rows, model.vocabulary().part().size()}),

@@ -2,6 +2,7 @@
 #include "kernels/operations.h"
 
 #include "kernels/cpu/operations.h"
+#include "kernels/cuda/operations.h"
 
 namespace selvage::kernels {
 
@@ -9,6 +10,12 @@ Operations const& operations(Stream const& stream) {
     switch (stream.device()) {
         case DeviceKind::cpu:
             return cpu::operations();
+        case DeviceKind::cuda:
+#if defined(SELVAGE_CUDA) || defined(SELVAGE_EMULATION)
+            return cuda::operations();
+#else
+            break;
+#endif
     }
     fail(ExitCode::internal, "no kernels for device {}", static_cast<int>(stream.device()));
 }

@@ -17,7 +17,7 @@ Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int
       drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),
       vocabulary_(grid.axis(Axis::tensor), tensor_parts(config_, tensor_axis_->size()).vocabulary),
       parameters_(arena, parameter_specs(config_, tensor_axis_->size()), tensor_axis_->rank(), tensor_axis_->size()),
-      stream_(arena.device().kind()) {
+      stream_(arena.device()) {
     SELVAGE_CHECK(config_.vocabulary >= 1, "vocabulary not resolved");
     SELVAGE_CHECK(compute == DType::f32 || compute == DType::bf16, "products in {}", name_of(compute));
     SELVAGE_CHECK(grid.size(Axis::pipeline) == 1, "layers are not split");

@@ -33,7 +33,7 @@ ShardedAdamW::ShardedAdamW(Arena& arena, ProcessGrid const& grid, ParameterSet& 
       parameters_(parameters),
       options_(options),
       rank_(grid.coordinate(Axis::data)),
-      stream_(arena.device().kind()) {
+      stream_(arena.device()) {
     std::int64_t const ranks = grid.size(Axis::data);
     BlockSplit const split(parameters.flat_size(), ParameterSet::block_elements, ranks);
     for (std::int64_t r = 0; r < ranks; ++r) {

@@ -110,7 +110,7 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
       grid(grid_),
       model(model_),
       options(options_),
-      stream(arena_.device().kind()),
+      stream(arena_.device()),
       lane_split(options_.lanes, grid_.size(Axis::data)),
       lanes(lane_split.part(grid_.coordinate(Axis::data))),
       optimizer(arena_, grid_, model_.parameters(), options_.optimizer),

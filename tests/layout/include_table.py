@@ -16,15 +16,17 @@ LIBRARIES = {
     "MPI": (r"mpi\.h", {"comm", "io"}),
     "HDF5": (r"(hdf5|H5\w*)(_hl)?\.h", {"io"}),
     "NCCL": (r"nccl\w*\.h", {"comm"}),
-    "CUDA": (r"(cuda|cublas|cudnn|nvml|nvrtc|cooperative_groups|mma)\w*(/.*)?\.h(pp)?", {"device", "kernels"}),
+    "CUDA": (r"(cuda|cublas|cudnn|nvml|nvrtc|cooperative_groups|mma)\w*(/.*)?\.h(pp)?", {"device", "kernels", "comm"}),
     "oneDNN": (r"(oneapi/dnnl/.*|dnnl\w*\.h(pp)?)", {"kernels"}),
     "toml++": (r"toml\+\+/.*", {"deck"}),
     "sentencepiece": (r"sentencepiece\w*\.h", {"text"}),
     "spdlog": (r"spdlog/.*", {"base"}),
     "xxHash": (r"xxh\w*\.h", {"base"}),
     "Boost.JSON": (r"boost/json\W.*", {"data"}),
+    "Boost.Context": (r"boost/context\W.*", {"device"}),
     "Boost.Program_options": (r"boost/program_options\W.*", {"app"}),
 }
+CUDA_FOLDERS = {"cuda", "nccl"}
 INTRINSICS = r"(\w*intrin\.h|arm_neon\.h|arm_sve\.h)"
 INTRINSICS_HEADER = "kernels/cpu/simd/vector.h"  # what else lies in simd/ builds on it
 HEADER = {".h", ".cuh", ".hpp"}
@@ -166,6 +168,8 @@ def check(root):
                     onednn_files.append(path)
                 if folder not in folders:
                     problems.append(f"{where}: {library} belongs to {' and '.join(sorted(folders))}")
+                elif library == "CUDA" and path.split("/")[1] not in CUDA_FOLDERS:
+                    problems.append(f"{where}: CUDA belongs to the folders {' and '.join(sorted(CUDA_FOLDERS))} in {folder}")
                 elif path in public:
                     problems.append(f"{where}: {library} in a header that other folders include")
     if len(onednn_files) > 1:
@@ -205,6 +209,8 @@ def self_test(root):
         "oneDNN in another folder": append("model/bad.cpp", "#include <oneapi/dnnl/dnnl.hpp>\n"),
         "TOML in a public header": append("deck/deck.h", "#include <toml++/toml.h>\n"),
         "CUDA in a model": append("model/bad.h", "#include <cuda_runtime.h>\n"),
+        "CUDA outside its folder": append("kernels/bad.cpp", "#include <cuda_runtime_api.h>\n"),
+        "CUDA in the emulation's choice": append("device/cuda/launch.h", "#include <cuda_runtime.h>\n"),
         "intrinsics": append("kernels/cpu/bad.cpp", "#include <immintrin.h>\n"),
         "a folder without a row": append("extra/bad.cpp", "\n"),
         "a link too many": replace("CMakeLists.txt", r"selvage_folder\(score PUBLIC text", "selvage_folder(score PUBLIC text deck"),

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/cpu/elements.h"
+#include "kernels/arguments.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"

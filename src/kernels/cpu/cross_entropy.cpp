@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cross_entropy.h"
 
-#include "kernels/cpu/elements.h"
+#include "kernels/arguments.h"
 #include "kernels/cpu/logit_rows.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"

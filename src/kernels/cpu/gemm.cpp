@@ -148,7 +148,7 @@ PackedWeight::PackedWeight(Arena& arena, TensorView weight, DType dtype, Use use
     auto const tensor = [&](std::int64_t elements) { return Tensor(arena, "packed weights", dtype, {elements}); };
     form_->panels = tensor(dtype == DType::f32 ? panel_count(n) * panel_elements(k) : bf16_panel_elements(n, k));
     if (use == Use::training) form_->transposed_panels = tensor(bf16_panel_elements(k, n));
-    Stream stream(arena.device().kind());
+    Stream stream(arena.device());
     update(weight, stream);
 }
 PackedWeight::~PackedWeight() = default;

@@ -3,52 +3,15 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/elements.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/norm_arguments.h"
 
 namespace selvage::kernels::cpu {
 namespace {
 
 constexpr std::int64_t rows_per_block = 16;  // of a backward pass: what both of its loops read stays in cache
-
-std::int64_t rows_of(TensorView in, TensorView weight) {
-    std::int64_t const hidden = weight.elements();
-    SELVAGE_CHECK(hidden > 0 && in.elements() % hidden == 0, "rows of {} for a weight of {}", in.shape().text(),
-                  hidden);
-    return in.elements() / hidden;
-}
-
-void check_kept(TensorView kept, std::int64_t rows) {
-    SELVAGE_CHECK(kept.empty() || kept.elements() == rows, "{} values kept of {} rows", kept.elements(), rows);
-}
-
-struct ForwardTensors {
-    TensorView out, mean, rstd, sum, in, branch, weight, bias;
-};
-
-template <class E>
-NormForward<E> forward_of(ForwardTensors const& t, float epsilon) {
-    check_same(t.out, t.in);
-    SELVAGE_CHECK(t.sum.empty() == t.branch.empty(), "a sum belongs to a branch");
-    if (!t.branch.empty()) {
-        check_same(t.branch, t.in);
-        check_same(t.sum, t.in);
-    }
-    check_kept(t.mean, rows_of(t.in, t.weight));
-    check_kept(t.rstd, rows_of(t.in, t.weight));
-    return {.out = t.out.as<E>(),
-            .mean = optional<float>(t.mean),
-            .rstd = optional<float>(t.rstd),
-            .sum = optional<float>(t.sum),
-            .in = t.in.as<float>(),
-            .branch = optional<float>(t.branch),
-            .weight = t.weight.as<float>(),
-            .bias = optional<float>(t.bias),
-            .epsilon = epsilon,
-            .hidden = t.weight.elements()};
-}
 
 // kernel(rows)
 template <class Kernel>
@@ -56,31 +19,6 @@ void over_rows(TensorView in, TensorView weight, Kernel const& kernel) {
     parallel_for(rows_of(in, weight), 1, 4 * in.elements(), [&](std::int64_t begin, std::int64_t end) {
         kernel(Span{begin, end});
     });
-}
-
-struct BackwardTensors {
-    TensorView d_in, d_in_compute, d_weight, d_bias, d_out, in, mean, rstd, weight;
-};
-
-template <class E>
-NormBackward<E> backward_of(BackwardTensors const& t, Accumulate accumulate) {
-    check_same(t.d_in, t.in);
-    check_same(t.d_out, t.in);
-    check_same(t.d_weight, t.weight);
-    if (!t.d_in_compute.empty()) check_same(t.d_in_compute, t.in);
-    SELVAGE_CHECK(t.rstd.elements() == rows_of(t.in, t.weight), "{} values kept of {}", t.rstd.elements(),
-                  t.in.shape().text());
-    return {.d_in = t.d_in.as<float>(),
-            .d_in_compute = optional<E>(t.d_in_compute),
-            .add = accumulate == Accumulate::add,
-            .d_weight = t.d_weight.as<float>(),
-            .d_bias = optional<float>(t.d_bias),
-            .d_out = t.d_out.as<float>(),
-            .in = t.in.as<float>(),
-            .mean = optional<float>(t.mean),
-            .rstd = t.rstd.as<float>(),
-            .weight = t.weight.as<float>(),
-            .hidden = t.weight.elements()};
 }
 
 // by_rows(rows) for each row and by_columns(rows, columns) for each row and column, in blocks of rows. A thread has its

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cpu/elements.h"
+#include "kernels/arguments.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"

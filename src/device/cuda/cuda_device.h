@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <memory>
+
+#include "device/device.h"
+
+namespace selvage {
+
+// The GPU `index` of those that the process sees. In builds with SELVAGE_CUDA.
+std::unique_ptr<Device> make_cuda_device(int index = 0);
+
+// Host memory, in which the CUDA kernels run as emulated. In builds with SELVAGE_EMULATION.
+std::unique_ptr<Device> make_emulated_device();
+
+}  // namespace selvage

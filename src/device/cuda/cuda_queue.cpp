@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/cuda/cuda_queue.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "base/error.h"
+#include "device/cuda/check.h"
+
+namespace selvage {
+namespace {
+
+constexpr std::size_t alignment = 256;
+constexpr std::size_t first_half = std::size_t{1} << 20;
+constexpr std::size_t largest_piece = std::size_t{4} << 20;  // of a copy; half of the pinned memory it goes through
+constexpr std::size_t uploads_that_last = 16;                // in half a ring; twice what upload() promises
+
+std::size_t padded(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+class CudaEvent final : public EventMark {
+  public:
+    CudaEvent() { SELVAGE_CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)); }
+    CudaEvent(CudaEvent const&) = delete;
+    CudaEvent& operator=(CudaEvent const&) = delete;
+    ~CudaEvent() override { cudaEventDestroy(event_); }
+    void record(StreamQueue& queue) override {
+        SELVAGE_CUDA_CHECK(cudaEventRecord(event_, static_cast<cudaStream_t>(queue.native())));
+    }
+    void wait(StreamQueue& queue) const override {
+        SELVAGE_CUDA_CHECK(cudaStreamWaitEvent(static_cast<cudaStream_t>(queue.native()), event_, 0));
+    }
+    // The host waits.
+    void synchronize() const { SELVAGE_CUDA_CHECK(cudaEventSynchronize(event_)); }
+
+  private:
+    cudaEvent_t event_ = nullptr;
+};
+
+class DeviceBlock {
+  public:
+    explicit DeviceBlock(std::size_t bytes) { SELVAGE_CUDA_CHECK(cudaMalloc(&memory_, bytes)); }
+    DeviceBlock(DeviceBlock const&) = delete;
+    DeviceBlock& operator=(DeviceBlock const&) = delete;
+    ~DeviceBlock() { cudaFree(memory_); }
+    std::byte* data() const { return static_cast<std::byte*>(memory_); }
+
+  private:
+    void* memory_ = nullptr;
+};
+
+class PinnedBlock {
+  public:
+    explicit PinnedBlock(std::size_t bytes) { SELVAGE_CUDA_CHECK(cudaMallocHost(&memory_, bytes)); }
+    PinnedBlock(PinnedBlock const&) = delete;
+    PinnedBlock& operator=(PinnedBlock const&) = delete;
+    ~PinnedBlock() { cudaFreeHost(memory_); }
+    std::byte* data() const { return static_cast<std::byte*>(memory_); }
+
+  private:
+    void* memory_ = nullptr;
+};
+
+// Pinned memory in two halves; a half is used again when the stream has passed the event at its end.
+class PinnedRing {
+  public:
+    explicit PinnedRing(std::size_t half) : half_(half), memory_(2 * half) {}
+    std::size_t half() const { return half_; }
+    std::byte* data() const { return memory_.data(); }
+    // The offset of `bytes`, at most half().
+    std::size_t take(std::size_t bytes, StreamQueue& queue) {
+        bytes = padded(bytes);
+        if (used_ + bytes > half_) {
+            events_[current_].record(queue);
+            current_ = 1 - current_;
+            events_[current_].synchronize();  // one that was never recorded is past
+            used_ = 0;
+        }
+        std::size_t const offset = current_ * half_ + used_;
+        used_ += bytes;
+        return offset;
+    }
+
+  private:
+    std::size_t half_;
+    PinnedBlock memory_;
+    std::array<CudaEvent, 2> events_;
+    std::size_t current_ = 0;
+    std::size_t used_ = 0;
+};
+
+class Queue final : public CudaQueue {
+  public:
+    Queue() { SELVAGE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+    Queue(Queue const&) = delete;
+    Queue& operator=(Queue const&) = delete;
+    ~Queue() override {
+        cudaStreamSynchronize(stream_);
+        cudaStreamDestroy(stream_);
+    }
+    void* native() const override { return stream_; }
+    void synchronize() override { SELVAGE_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
+
+    void const* upload(void const* host, std::size_t bytes) override {
+        std::size_t const wanted = padded(bytes) * uploads_that_last;
+        if (uploads_ == nullptr || uploads_->half() < wanted) {
+            std::size_t const half = std::max({wanted, first_half, uploads_ == nullptr ? 0 : 2 * uploads_->half()});
+            synchronize();
+            uploads_ = std::make_unique<PinnedRing>(half);
+            blocks_.push_back(std::make_unique<DeviceBlock>(2 * half));
+            uploaded_ = blocks_.back()->data();
+        }
+        std::size_t const offset = uploads_->take(bytes, *this);
+        copy(uploaded_ + offset, host, bytes, uploads_->data() + offset);
+        return uploaded_ + offset;
+    }
+
+    void copy_up(void* device_memory, void const* host, std::size_t bytes) override {
+        if (pieces_ == nullptr) pieces_ = std::make_unique<PinnedRing>(largest_piece);
+        for (std::size_t done = 0; done < bytes; done += largest_piece) {
+            std::size_t const piece = std::min(largest_piece, bytes - done);
+            std::size_t const offset = pieces_->take(piece, *this);
+            copy(static_cast<std::byte*>(device_memory) + done, static_cast<std::byte const*>(host) + done, piece,
+                 pieces_->data() + offset);
+        }
+    }
+
+    void download(void* host, void const* device_memory, std::size_t bytes) override {
+        if (down_ == nullptr) down_ = std::make_unique<PinnedBlock>(largest_piece);
+        for (std::size_t done = 0; done < bytes; done += largest_piece) {
+            std::size_t const piece = std::min(largest_piece, bytes - done);
+            SELVAGE_CUDA_CHECK(cudaMemcpyAsync(down_->data(), static_cast<std::byte const*>(device_memory) + done,
+                                               piece, cudaMemcpyDeviceToHost, stream_));
+            synchronize();
+            std::memcpy(static_cast<std::byte*>(host) + done, down_->data(), piece);
+        }
+    }
+
+    void* scratch(std::size_t bytes) override {
+        if (bytes > scratch_bytes_) {
+            scratch_bytes_ = std::max(padded(bytes), 2 * scratch_bytes_);
+            blocks_.push_back(std::make_unique<DeviceBlock>(scratch_bytes_));
+            scratch_ = blocks_.back()->data();
+        }
+        return scratch_;
+    }
+
+  private:
+    void copy(std::byte* device_memory, void const* host, std::size_t bytes, std::byte* pinned) {
+        if (bytes == 0) return;
+        std::memcpy(pinned, host, bytes);
+        SELVAGE_CUDA_CHECK(cudaMemcpyAsync(device_memory, pinned, bytes, cudaMemcpyHostToDevice, stream_));
+    }
+
+    cudaStream_t stream_ = nullptr;
+    std::unique_ptr<PinnedRing> uploads_;  // offsets are those in `uploaded_` too
+    std::byte* uploaded_ = nullptr;
+    std::unique_ptr<PinnedRing> pieces_;
+    std::unique_ptr<PinnedBlock> down_;
+    std::byte* scratch_ = nullptr;
+    std::size_t scratch_bytes_ = 0;
+    // All device memory up to now: earlier uploads and recorded work may still name what was outgrown.
+    std::vector<std::unique_ptr<DeviceBlock>> blocks_;
+};
+
+}  // namespace
+
+std::unique_ptr<CudaQueue> make_cuda_queue(int device) {
+    SELVAGE_CUDA_CHECK(cudaSetDevice(device));
+    return std::make_unique<Queue>();
+}
+
+std::unique_ptr<EventMark> make_cuda_event(int device) {
+    SELVAGE_CUDA_CHECK(cudaSetDevice(device));
+    return std::make_unique<CudaEvent>();
+}
+
+}  // namespace selvage

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Each file of this folder fills in what it implements.
+#include "kernels/operations.h"
+
+namespace selvage::kernels::cuda {
+
+Operations const& operations();
+
+void fill_norm(Operations& operations);
+
+}  // namespace selvage::kernels::cuda

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/device.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <deque>
+#include <numeric>
+#include <vector>
+
+#include "base/error.h"
+#include "device/arena.h"
+
+namespace selvage {
+namespace {
+
+using testing::AnyOf;
+using testing::HasSubstr;
+using Ints = std::vector<int>;
+
+TEST(Device, NamesThatAreNotThereSayWhatToDo) {
+    EXPECT_THROW(make_device("nothing"), Error);
+    try {
+        EXPECT_EQ(make_device("cuda")->kind(), DeviceKind::cuda);
+    } catch (Error const& error) {
+        EXPECT_THAT(error.what(), AnyOf(HasSubstr("not built with CUDA (configure with --preset cuda)"),
+                                        HasSubstr("no GPU can be used")));
+    }
+}
+
+// Every device does the same; a GPU where there is one (SELVAGE_REQUIRE_GPU=1: must be).
+class AnyDevice : public testing::TestWithParam<char const*> {
+  protected:
+    void SetUp() override {
+        try {
+            device_ = make_device(GetParam());
+        } catch (Error const& error) {
+            char const* const required = std::getenv("SELVAGE_REQUIRE_GPU");
+            if (required != nullptr && std::string(required) == "1" && std::string(GetParam()) == "cuda") throw;
+            GTEST_SKIP() << error.what();
+        }
+    }
+    std::unique_ptr<Device> device_;
+};
+
+TEST_P(AnyDevice, MemoryIsZeroedAndCopiesKeepTheirOrder) {
+    Arena arena(*device_);
+    std::size_t const count = 5'000'001;  // many pieces of the staging memory
+    Memory const memory = arena.allocate("numbers", count * sizeof(int));
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory.data()) % 64, 0U);
+    Stream stream(*device_);
+    Ints host(count, -1);
+    device_->copy_to_host(host.data(), memory.data(), memory.bytes(), stream);
+    EXPECT_EQ(host, Ints(count, 0));
+    for (int round = 0; round < 3; ++round) {
+        std::iota(host.begin(), host.end(), round);
+        device_->copy_to_device(memory.data(), host.data(), memory.bytes(), stream);
+        std::fill(host.begin(), host.end(), -1);  // it may be reused at once
+    }
+    device_->copy_to_host(host.data(), memory.data(), memory.bytes(), stream);
+    Ints wanted(count);
+    std::iota(wanted.begin(), wanted.end(), 2);
+    EXPECT_EQ(host, wanted);
+}
+
+TEST_P(AnyDevice, UploadsLastForEightMore) {
+    if (std::string(GetParam()) == "cpu") return;  // the host's own array is what its kernels read
+    Stream stream(*device_);
+    std::deque<std::pair<Ints, int const*>> alive;
+    for (int i = 0; i < 400; ++i) {
+        Ints host(static_cast<std::size_t>(i % 97 == 96 ? 40'000 * (i / 97 + 1) : i * 37 % 1000 + 1));
+        std::iota(host.begin(), host.end(), i);
+        int const* const there = upload(std::span<int const>(host), stream);
+        alive.emplace_back(host, there);
+        if (alive.size() > 9) alive.pop_front();
+        if (i % 50 < 9) continue;
+        for (auto const& [values, where] : alive) {
+            Ints back(values.size());
+            download(std::span(back), where, stream);
+            ASSERT_EQ(back, values) << i;
+        }
+    }
+}
+
+TEST_P(AnyDevice, EventsOrderStreams) {
+    Arena arena(*device_);
+    Memory const memory = arena.allocate("numbers", 1000 * sizeof(int));
+    Stream first(*device_), second(*device_);
+    Event event(*device_);
+    Ints const host(1000, 7);
+    device_->copy_to_device(memory.data(), host.data(), memory.bytes(), first);
+    first.record(event);
+    second.wait(event);
+    Ints back(1000);
+    device_->copy_to_host(back.data(), memory.data(), memory.bytes(), second);
+    EXPECT_EQ(back, host);
+    first.synchronize();
+}
+
+TEST_P(AnyDevice, MoreMemoryThanThereIsIsAnErrorWithFigures) {
+    if (std::string(GetParam()) != "cuda") return;  // the host hands out what it does not have
+    try {
+        device_->allocate(std::size_t{1} << 50);
+        FAIL();
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), ExitCode::system);
+        EXPECT_THAT(error.what(), AllOf(HasSubstr("out of memory: 1.0 PiB"), HasSubstr("free")));
+    }
+    Stream stream(*device_);  // and the device goes on
+    EXPECT_NE(device_->allocate(64), nullptr);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, AnyDevice, testing::Values("cpu", "emulated", "cuda"),
+                         [](auto const& info) { return std::string(info.param); });
+
+}  // namespace
+}  // namespace selvage
