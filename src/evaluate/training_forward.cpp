@@ -19,7 +19,7 @@ TrainingForward::TrainingForward(Arena& arena, Model& model, std::int64_t rows)
     : model_(model),
       stream_(arena.device().kind()),
       rows_(rows),
-      cache_(arena, model, PackedSequences::pages_for(rows, most_sequences(rows))),
+      cache_(arena, model, PackedSequences::pages_for(rows, most_sequences(rows)), KvCache::Layers::shared),
       workspace_(arena, model, rows, Keep::activations),
       logits_(arena, "evaluation logits", DType::f32,
               {std::min(rows, Model::logit_rows), model.vocabulary().part().size()}) {}

@@ -30,6 +30,8 @@ void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream& str
 
 void add_in_place(TensorView to, TensorView from, Stream& stream) { operations(stream).add_in_place(to, from, stream); }
 
+void add_to_rows(TensorView rows, TensorView row, Stream& stream) { operations(stream).add_to_rows(rows, row, stream); }
+
 void fill(TensorView out, float value, Stream& stream) { operations(stream).fill(out, value, stream); }
 
 void add_column_sums(TensorView sums, TensorView rows, Stream& stream) {

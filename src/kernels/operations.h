@@ -21,6 +21,7 @@ struct Operations {
     decltype(&kernels::gelu_forward) gelu_forward = nullptr;
     decltype(&kernels::gelu_backward) gelu_backward = nullptr;
     decltype(&kernels::add_in_place) add_in_place = nullptr;
+    decltype(&kernels::add_to_rows) add_to_rows = nullptr;
     decltype(&kernels::fill) fill = nullptr;
     decltype(&kernels::add_column_sums) add_column_sums = nullptr;
     decltype(&kernels::convert) convert = nullptr;

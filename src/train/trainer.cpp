@@ -28,10 +28,6 @@ void check(TrainOptions const& options, std::int64_t ranks) {
              "train.shard is \"{}\", but this version shards the optimizer only; set it to "
              "\"optimizer\"",
              options.shard);
-    if (options.recompute != "none")
-        fail(ExitCode::bad_data,
-             "train.recompute is \"{}\", but this version keeps all activations; set it to \"none\"",
-             options.recompute);
 }
 
 // Sums of a lane, as doubles so that they go through one ordered sum. Counts stay exact up to 2^53.
@@ -75,6 +71,8 @@ struct Trainer::State {
     // them.
     void run_lanes(std::span<Woven const> rows, StepPlan const& plan);
     void begin_exchange();
+    // Where there is a tensor axis, sums over the lanes are not yet sums over all.
+    bool squares_with_sums() const { return exchange && grid.size(Axis::tensor) == 1; }
     TensorView shard_of_last_lane() const {
         return gradients[accumulator.roots().back().second].view().rows(optimizer.shard().begin, optimizer.shard().end);
     }
@@ -116,7 +114,7 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
       lane_split(options_.lanes, grid_.size(Axis::data)),
       lanes(lane_split.part(grid_.coordinate(Axis::data))),
       optimizer(arena_, grid_, model_.parameters(), options_.optimizer),
-      workspace(arena_, model_, options_.micro_batch_tokens, Keep::activations),
+      workspace(arena_, model_, options_.micro_batch_tokens, Keep::activations, options_.recompute),
       accumulator(
           options_.lanes, [this] { return make_gradient(); },
           [this](std::size_t to, std::size_t from) { add(to, from); }),
@@ -140,7 +138,7 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
 KvCache& Trainer::State::cache_of(std::int64_t pages) {
     if (!cache || cache->pages() < pages) {
         cache.reset();
-        cache.emplace(arena, model, pages);
+        cache.emplace(arena, model, pages, KvCache::Layers::shared);
     }
     return *cache;
 }
@@ -194,7 +192,9 @@ void Trainer::State::begin_exchange() {
     std::vector<ShardExchange::Row> partial;
     for (auto const& [node, buffer] : accumulator.roots())
         partial.push_back({node, gradients[buffer].view().as<float>()});
-    exchange->begin(std::move(partial), [this](Range part) { optimizer.add_squares(shard_of_last_lane(), part); });
+    ShardExchange::OnSum add_squares;
+    if (squares_with_sums()) add_squares = [this](Range part) { optimizer.add_squares(shard_of_last_lane(), part); };
+    exchange->begin(std::move(partial), std::move(add_squares));
 }
 
 TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const& plan) {
@@ -246,8 +246,9 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
 
     ShardedAdamW::Result updated;
     if (std::isfinite(result.loss))
-        updated = state.optimizer.step(gradient, total[weight_sum], plan.step, total_steps,
-                                       state.exchange ? ShardedAdamW::Squares::done : ShardedAdamW::Squares::to_do);
+        updated = state.optimizer.step(
+            gradient, total[weight_sum], plan.step, total_steps,
+            state.squares_with_sums() ? ShardedAdamW::Squares::done : ShardedAdamW::Squares::to_do);
     else
         updated = {std::nan(""), learning_rate_at(state.options.optimizer, plan.step, total_steps), false};
     result.grad_norm = updated.grad_norm;

@@ -20,7 +20,7 @@ struct TrainOptions {
     std::int64_t batch_tokens = 8192;
     std::int64_t micro_batch_tokens = 1024;
     std::string shard = "optimizer";  // ZeRO-1; the other stages come with the tensor axis
-    std::string recompute = "none";
+    Recompute recompute = Recompute::none;
     std::int64_t threads_per_rank = 1;
     OptimizerOptions optimizer;
 };
