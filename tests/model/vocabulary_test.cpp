@@ -84,12 +84,14 @@ Floats whole_log_sum_exp(Floats const& logits, std::int64_t rows, std::int64_t n
     return sums;
 }
 
-// Ids around the borders of parts and blocks, and others.
+// Ids around the borders of parts, and others.
 Ids some_targets(std::int64_t rows, std::int64_t n) {
+    std::vector<Range> const parts = vocabulary_parts(n, test::world()->size());
     Ids targets;
     for (std::int64_t row = 0; row < rows; ++row) {
-        std::int64_t const border = row % 5 * n / 4 + row / 5 % 3 - 1;
-        targets.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(border, 0, n - 1)));
+        Range const part = parts[static_cast<std::size_t>(row / 5) % parts.size()];
+        std::int64_t const places[] = {part.begin, part.end - 1, part.end, part.begin + 1, part.begin - 1};
+        targets.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(places[row % 5], 0, n - 1)));
     }
     return targets;
 }
@@ -119,7 +121,7 @@ TEST(Vocabulary, LogSumExpIsThatOfTheWhole) {
 
 TEST(Vocabulary, TargetsAnywhere) {
     for (auto const& [ids, all] : all_sizes) {
-        std::int64_t const rows = 15;
+        std::int64_t const rows = 20;
         Floats const logits = random_logits(Kind::spread, rows, all, 2);
         Ids const targets = some_targets(rows, all);
         Split split(all);
@@ -144,7 +146,7 @@ TYPED_TEST_SUITE(VocabularyGradient, test::ElementTypes);
 
 TYPED_TEST(VocabularyGradient, IsTheWholeOnesPart) {
     for (auto const& [ids, all] : all_sizes) {
-        std::int64_t const rows = 15;
+        std::int64_t const rows = 20;
         Floats const logits = random_logits(Kind::spread, rows, all, 3);
         Ids const targets = some_targets(rows, all);
         Floats weights = test::random_floats(rows, 4, 2);
@@ -224,11 +226,10 @@ Samples sampled(std::size_t rows, bool summed, Sample const& sample) {
     return samples;
 }
 
-void expect_same_samples(Sizes const& sizes, Kind kind, std::uint32_t seed,
+void expect_same_samples(Split& split, Sizes const& sizes, Kind kind, std::uint32_t seed,
                          std::vector<kernels::Sampling> const& samplings, bool summed) {
     auto const rows = static_cast<std::int64_t>(samplings.size());
     Floats const logits = random_logits(kind, rows, sizes.all, seed);
-    Split split(sizes.all);
     Floats const own = split.own(logits);
     Samples const expected = sampled(samplings.size(), summed, [&](auto tokens, auto probability, auto sums) {
         kernels::sample(tokens, probability, sums, view(logits, {rows, sizes.all}), sizes.ids, samplings, split.stream);
@@ -250,10 +251,36 @@ void expect_same_samples(Sizes const& sizes, Kind kind, std::uint32_t seed,
 }
 
 TEST(Vocabulary, SamplesAreThoseOfTheWhole) {
-    for (Sizes const& sizes : all_sizes)
+    for (Sizes const& sizes : all_sizes) {
+        Split split(sizes.all);  // calls of different sizes
         for (Kind const kind : all_kinds)
-            for (std::uint32_t seed = 0; seed < (sizes.all > 10000 ? 1U : 4U); ++seed)
-                expect_same_samples(sizes, kind, seed, all_samplings(seed), seed != 1);
+            for (std::uint32_t seed = 0; seed < (sizes.all > 10000 ? 1U : 4U); ++seed) {
+                std::vector<kernels::Sampling> samplings = all_samplings(seed);
+                if (seed == 2) samplings.resize(5);
+                expect_same_samples(split, sizes, kind, seed, samplings, seed != 1);
+            }
+    }
+}
+
+TEST(Vocabulary, SamplesAtTheBordersOfParts) {
+    // Equal logits in blocks of 1024 ids, which are never cut: targets that meet the total of a part exactly.
+    std::int64_t const all = 4096, rows = 8;
+    Floats const logits(static_cast<std::size_t>(rows * all), 1.5F);
+    std::vector<kernels::Sampling> samplings;
+    Ids expected;
+    for (std::uint32_t block = 0; block < 4; ++block) {
+        std::uint64_t const bits = std::uint64_t{block} << 62;
+        samplings.push_back({1, 1, 0, bits});
+        samplings.push_back({1, 1, 0, bits - 1});
+        expected.push_back(static_cast<std::int32_t>(1024 * block));
+        expected.push_back(static_cast<std::int32_t>((1024 * block + 4095) % 4096));
+    }
+    Split split(all);
+    Floats const own = split.own(logits);
+    Samples const got = sampled(rows, true, [&](auto tokens, auto probability, auto sums) {
+        split.vocabulary.sample(tokens, probability, sums, view(own, split.shape(rows)), all, samplings, split.stream);
+    });
+    EXPECT_EQ(got.tokens, expected);
 }
 
 TEST(Vocabulary, SamplesOfUnequalParts) {
@@ -288,39 +315,52 @@ TEST(Vocabulary, SamplesOfUnequalParts) {
     }
 }
 
-TEST(Vocabulary, RowsThatAreNotFiniteDrawNothing) {
-    std::int64_t const all = 3000, rows = 6;
+class NotFinite : public testing::TestWithParam<kernels::Sampling> {
+  protected:
+    static constexpr std::int64_t all = 3000, rows = 6;
     Floats logits = random_logits(Kind::spread, rows, all, 6);
-    logits[200] = std::numeric_limits<float>::quiet_NaN();
-    logits[static_cast<std::size_t>(2 * all - 1)] = infinity;
-    std::fill_n(logits.begin() + 2 * all, all, std::numeric_limits<float>::quiet_NaN());
-    std::fill_n(logits.begin() + 3 * all, all, -infinity);
-    for (kernels::Sampling const& options : std::vector<kernels::Sampling>{{}, {1, 0.9, 5}, {0}}) {
-        std::vector<kernels::Sampling> const samplings(rows, options);
-        Split split(all);
-        Floats const own = split.own(logits);
-        auto const sample = [&](bool summed) {
-            return sampled(rows, summed, [&](auto tokens, auto probability, auto sums) {
-                split.vocabulary.sample(tokens, probability, sums, view(own, split.shape(rows)), all, samplings,
-                                        split.stream);
-            });
-        };
-        Samples const expected = sampled(rows, true, [&](auto tokens, auto probability, auto sums) {
-            kernels::sample(tokens, probability, sums, view(logits, {rows, all}), all, samplings, split.stream);
+    Split split{all};
+    Samples sample(Floats const& of, std::int64_t count, bool summed) {
+        std::vector<kernels::Sampling> const samplings(static_cast<std::size_t>(count), GetParam());
+        Floats const own = split.own(of);
+        return sampled(samplings.size(), summed, [&](auto tokens, auto probability, auto sums) {
+            split.vocabulary.sample(tokens, probability, sums, view(own, split.shape(count)), all, samplings,
+                                    split.stream);
         });
-        Samples const got = sample(true);
-        EXPECT_EQ(got.tokens, expected.tokens);
-        EXPECT_TRUE(same_bits(got.log_probability, expected.log_probability));
-        for (std::size_t row = 0; row < 4; ++row) {
-            EXPECT_FALSE(std::isfinite(got.sums[row])) << row;
-            EXPECT_EQ(got.tokens[row], 0);
-        }
-        if (options.temperature == 0) continue;
-        // Without the sums there is an error, on every rank alike, and the next call works.
-        EXPECT_THROW(sample(false), Error);
-        EXPECT_EQ(sample(true).tokens, expected.tokens);
+    }
+    void SetUp() override {
+        logits[200] = std::numeric_limits<float>::quiet_NaN();
+        logits[2 * all - 1] = infinity;
+        std::fill_n(logits.begin() + 2 * all, all, std::numeric_limits<float>::quiet_NaN());
+        std::fill_n(logits.begin() + 3 * all, all, -infinity);
+    }
+};
+
+TEST_P(NotFinite, RowsDrawNothing) {
+    std::vector<kernels::Sampling> const samplings(rows, GetParam());
+    Samples const expected = sampled(rows, true, [&](auto tokens, auto probability, auto sums) {
+        kernels::sample(tokens, probability, sums, view(logits, {rows, all}), all, samplings, split.stream);
+    });
+    Samples const got = sample(logits, rows, true);
+    EXPECT_EQ(got.tokens, expected.tokens);
+    EXPECT_TRUE(same_bits(got.log_probability, expected.log_probability));
+    for (std::size_t row = 0; row < 4; ++row) {
+        EXPECT_FALSE(std::isfinite(got.sums[row])) << row;
+        EXPECT_EQ(got.tokens[row], 0);
     }
 }
+
+TEST_P(NotFinite, WithoutTheSumsThereIsAnErrorOnEveryRank) {
+    if (GetParam().temperature == 0) return;
+    for (std::int64_t const row : {1, 2, 3}) {
+        Floats const one(logits.begin() + row * all, logits.begin() + (row + 1) * all);
+        EXPECT_THROW(sample(one, 1, false), Error) << row;
+        EXPECT_GE(sample(Floats(logits.end() - all, logits.end()), 1, false).tokens[0], 0);  // the next call works
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Vocabulary, NotFinite,
+                         testing::Values(kernels::Sampling{}, kernels::Sampling{1, 0.9, 5}, kernels::Sampling{0}));
 
 }  // namespace
 }  // namespace selvage
