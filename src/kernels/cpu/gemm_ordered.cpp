@@ -14,7 +14,7 @@ namespace {
 // What stays in a thread's second-level cache while the other operand passes by. None of these numbers changes a sum.
 constexpr std::int64_t resident_floats = 192 * 1024;
 constexpr std::int64_t most_k = 2048;  // at once; longer sums go by blocks of the defined order, added up in c
-constexpr std::int64_t rows_per_unit = 96;
+constexpr std::int64_t rows_per_unit = ProductTile::most_rows;
 
 std::int64_t padded_k(std::int64_t k) { return (k + 15) / 16 * 16; }
 std::int64_t quotient_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -52,8 +52,8 @@ ProductTile tile_of(MatrixProduct const& x, std::int64_t row, std::int64_t rows,
 void product_of_transposed(MatrixProduct const& x, float const* panels) {
     KernelTable const& table = kernel_table();
     std::int64_t const all = quotient_up(x.m, table.tile_rows);
-    std::int64_t const most =
-        std::max<std::int64_t>(1, resident_floats / std::max<std::int64_t>(1, x.k * table.tile_rows));
+    std::int64_t const floats = std::max<std::int64_t>(1, x.k * table.tile_rows);
+    std::int64_t const most = std::clamp<std::int64_t>(resident_floats / floats, 1, rows_per_unit / table.tile_rows);
     parallel_for(all, 1, cost_of(x), [&](std::int64_t begin, std::int64_t end) {
         thread_local std::vector<float> scratch;
         std::int64_t const at_once = quotient_up(end - begin, quotient_up(end - begin, most));

@@ -11,6 +11,7 @@ namespace selvage::kernels {
 
 // One tile of a matrix product: c[i, j] = (or +=) sum over k of a(i, k) b(k, j) (+ bias[j]).
 struct ProductTile {
+    static constexpr std::int64_t most_rows = 192;
     float* c = nullptr;
     std::int64_t c_stride = 0;
     // a(i, k) = a[i * a_row + k]; or in tiles of tile_rows rows, which are a_row elements apart, as [k][tile_rows].
@@ -20,7 +21,7 @@ struct ProductTile {
     float const* b = nullptr;     // a panel
     float const* next = nullptr;  // a panel to be fetched meanwhile; or null
     float const* bias = nullptr;
-    std::int64_t rows = 0;
+    std::int64_t rows = 0;     // at most most_rows
     std::int64_t columns = 0;  // at most the panel's width
     std::int64_t k = 0;
     std::int64_t k_block = 0;
