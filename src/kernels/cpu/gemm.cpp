@@ -9,19 +9,14 @@
 #include "kernels/cpu/gemm_ways.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/cpu/workspace.h"
 #include "tensor/layout.h"
 
 namespace selvage::kernels {
 namespace {
 
-constexpr std::int64_t rows_per_call = 1024;  // of a weight gradient; part of the defined order
-
-// Few rows are faster, or as fast, by our own loops; and so are wide plain matrices, where the library (2.6.3) falls to
-// a half or a third of our speed.
-bool library_is_faster(MatrixProduct const& x) {
-    bool const plain = x.panels == nullptr && !x.b_transposed;
-    return x.m >= 8 && !(plain && x.n > 2048);
-}
+constexpr std::int64_t rows_per_call = 1024;   // of a weight gradient; part of the defined order
+constexpr std::int64_t fewest_in_library = 8;  // rows; fewer are faster, or as fast, by our own loops
 
 void add_bias(MatrixProduct const& x) {
     parallel_for(x.m, 1, x.m * x.n, [&](std::int64_t begin, std::int64_t end) {
@@ -31,7 +26,7 @@ void add_bias(MatrixProduct const& x) {
 
 void multiply(MatrixProduct const& product) {
     if (product.m == 0 || product.n == 0) return;
-    if (!library_is_faster(product) || choose_gemm().way == GemmWay::ordered || !library_product(product))
+    if (product.m < fewest_in_library || choose_gemm().way == GemmWay::ordered || !library_product(product))
         return ordered_product(product);
     if (product.bias != nullptr) add_bias(product);
 }
@@ -51,36 +46,40 @@ Sizes sizes_of(TensorView in, TensorView out, std::int64_t n, std::int64_t k) {
 
 float const* optional(TensorView view) { return view.empty() ? nullptr : view.as<float>(); }
 
-// `rows` rows of several gradients; d.d_bias is left alone. Their common operand is packed once in bf16.
+// `rows` rows of several gradients; d.d_bias is left alone. Their common operand is packed once.
 void add_rows(std::span<WeightGradient const> gradients, TensorView in, Range rows, bool add) {
-    static std::vector<BFloat16> panels;  // used by the main thread only, as all kernels
+    static std::vector<float> scratch;  // used by the main thread only, as all kernels
     TensorView const x = in.rows(rows.begin, rows.end);
+    std::int64_t const n = x.dim(1);
+    std::int64_t const k = rows.size();
     bool const bf16 = in.dtype() == DType::bf16;
-    if (bf16) {
-        auto const size = static_cast<std::size_t>(bf16_panel_elements(x.dim(1), x.dim(0)));
-        if (panels.size() < size) panels.resize(size);
-        bf16_pack_operand(panels.data(), x);
-    }
+    float* const panels =
+        aligned_floats(scratch, bf16 ? bf16_panel_elements(n, k) / 2 : panel_count(n) * panel_elements(k));
+    auto* const bf16_panels = reinterpret_cast<BFloat16*>(panels);
+    if (bf16)
+        bf16_pack_operand(bf16_panels, x);
+    else
+        pack_panels(panels, x.as<float>(), false, n, k);
     for (WeightGradient const& gradient : gradients) {
-        std::int64_t const n = gradient.d_weight.dim(0);
-        TensorView const d = gradient.d_out.reshape({in.dim(0), n}).rows(rows.begin, rows.end);
+        std::int64_t const m = gradient.d_weight.dim(0);
+        TensorView const d = gradient.d_out.reshape({in.dim(0), m}).rows(rows.begin, rows.end);
         if (bf16)
             bf16_product({.c = gradient.d_weight,
                           .a = d.as<BFloat16>(),
-                          .panels = panels.data(),
-                          .m = n,
-                          .n = x.dim(1),
-                          .k = rows.size(),
+                          .panels = bf16_panels,
+                          .m = m,
+                          .n = n,
+                          .k = k,
                           .a_transposed = true,
                           .add = add,
                           .write_through = true});
         else
             multiply({.c = gradient.d_weight.as<float>(),
                       .a = d.as<float>(),
-                      .b = x.as<float>(),
-                      .m = n,
-                      .n = x.dim(1),
-                      .k = rows.size(),
+                      .panels = panels,
+                      .m = m,
+                      .n = n,
+                      .k = k,
                       .a_transposed = true,
                       .add = add});
     }
