@@ -7,6 +7,7 @@
 #include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/embedding.h"
+#include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/rotary.h"
 #include "kernels/sampling.h"
@@ -16,6 +17,18 @@
 namespace selvage::kernels {
 
 struct Operations {
+    // Of kernels/gemm.h, with plain and with packed weights.
+    void (*linear_forward)(TensorView out, TensorView in, TensorView weight, TensorView bias, Stream& stream) = nullptr;
+    void (*linear_forward_packed)(TensorView out, TensorView in, PackedWeight::Form const& weight, TensorView bias,
+                                  Stream& stream) = nullptr;
+    void (*linear_backward_input)(TensorView d_in, TensorView d_out, TensorView weight, Accumulate accumulate,
+                                  Stream& stream) = nullptr;
+    void (*linear_backward_input_packed)(TensorView d_in, TensorView d_out, PackedWeight::Form const& weight,
+                                         Accumulate accumulate, Stream& stream) = nullptr;
+    decltype(&kernels::linear_backward_weights) linear_backward_weights = nullptr;
+    std::unique_ptr<PackedWeight::Form> (*pack_weight)(Arena& arena, TensorView weight, DType dtype,
+                                                       PackedWeight::Use use) = nullptr;
+
     decltype(&kernels::gated_forward) gated_forward = nullptr;
     decltype(&kernels::gated_backward) gated_backward = nullptr;
     decltype(&kernels::gelu_forward) gelu_forward = nullptr;

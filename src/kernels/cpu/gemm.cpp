@@ -7,12 +7,13 @@
 #include "kernels/activation.h"
 #include "kernels/cpu/gemm_bf16.h"
 #include "kernels/cpu/gemm_ways.h"
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/cpu/workspace.h"
 #include "tensor/layout.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
 constexpr std::int64_t rows_per_call = 1024;   // of a weight gradient; part of the defined order
@@ -127,80 +128,76 @@ void linear_backward_weights(std::span<WeightGradient const> gradients, TensorVi
     }
 }
 
-void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
-                            Accumulate accumulate, Stream& stream) {
-    WeightGradient const gradient{d_weight, d_bias, d_out};
-    linear_backward_weights({&gradient, 1}, in, accumulate, stream);
-}
+// Panels of 64 columns (16 without AVX-512), or what bf16 products read.
+class PackedPanels final : public PackedWeight::Form {
+  public:
+    PackedPanels(Arena& arena, TensorView weight, DType dtype, PackedWeight::Use use) : Form(weight, use) {
+        auto const tensor = [&](std::int64_t elements) { return Tensor(arena, "packed weights", dtype, {elements}); };
+        panels_ = tensor(dtype == DType::f32 ? panel_count(n) * panel_elements(k) : bf16_panel_elements(n, k));
+        if (use == PackedWeight::Use::training) transposed_panels_ = tensor(bf16_panel_elements(k, n));
+    }
+    void update(TensorView weight, Stream&) override {
+        TensorView const transposed = transposed_panels_;
+        if (panels_.view().dtype() == DType::f32)
+            pack_panels(panels_.view().as<float>(), weight.as<float>(), true, n, k);
+        else
+            bf16_pack_weight(panels_.view().as<BFloat16>(), transposed.empty() ? nullptr : transposed.as<BFloat16>(),
+                             weight);
+    }
+    TensorView panels() const { return panels_; }
+    TensorView transposed_panels() const { return transposed_panels_; }
 
-struct PackedWeight::Form {
-    std::int64_t n = 0;
-    std::int64_t k = 0;
-    Tensor panels;
-    Tensor transposed_panels;  // of the transposed weight; training only
+  private:
+    Tensor panels_;
+    Tensor transposed_panels_;  // of the transposed weight; training only
 };
 
-PackedWeight::PackedWeight(Arena& arena, TensorView weight, DType dtype, Use use) : form_(std::make_unique<Form>()) {
-    SELVAGE_CHECK(use == Use::forward || dtype == DType::bf16, "training reads weights in {} plain", name_of(dtype));
-    std::int64_t const n = form_->n = weight.dim(0);
-    std::int64_t const k = form_->k = weight.dim(1);
-    auto const tensor = [&](std::int64_t elements) { return Tensor(arena, "packed weights", dtype, {elements}); };
-    form_->panels = tensor(dtype == DType::f32 ? panel_count(n) * panel_elements(k) : bf16_panel_elements(n, k));
-    if (use == Use::training) form_->transposed_panels = tensor(bf16_panel_elements(k, n));
-    Stream stream(arena.device());
-    update(weight, stream);
-}
-PackedWeight::~PackedWeight() = default;
-PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;
-PackedWeight& PackedWeight::operator=(PackedWeight&&) noexcept = default;
-
-PackedWeight::Use PackedWeight::use() const {
-    return form_->transposed_panels.view().empty() ? Use::forward : Use::training;
+std::unique_ptr<PackedWeight::Form> pack_weight(Arena& arena, TensorView weight, DType dtype, PackedWeight::Use use) {
+    return std::make_unique<PackedPanels>(arena, weight, dtype, use);
 }
 
-void PackedWeight::update(TensorView weight, Stream&) {
-    SELVAGE_CHECK(weight.dim(0) == form_->n && weight.dim(1) == form_->k, "weight {} for packed [{}, {}]",
-                  weight.shape().text(), form_->n, form_->k);
-    TensorView const panels = form_->panels;
-    if (panels.dtype() == DType::f32)
-        pack_panels(panels.as<float>(), weight.as<float>(), true, form_->n, form_->k);
-    else
-        bf16_pack_weight(panels.as<BFloat16>(),
-                         use() == Use::training ? form_->transposed_panels.view().as<BFloat16>() : nullptr, weight);
-}
+PackedPanels const& panels_of(PackedWeight::Form const& form) { return static_cast<PackedPanels const&>(form); }
 
-void linear_forward(TensorView out, TensorView in, PackedWeight const& weight, TensorView bias, Stream&) {
-    PackedWeight::Form const& form = weight.form();
+void linear_forward(TensorView out, TensorView in, PackedWeight::Form const& weight, TensorView bias, Stream&) {
+    PackedPanels const& form = panels_of(weight);
     auto const [m, n, k] = sizes_of(in, out, form.n, form.k);
     if (in.dtype() == DType::bf16)
         return bf16_product({.c = out,
                              .a = in.as<BFloat16>(),
-                             .panels = form.panels.view().as<BFloat16>(),
+                             .panels = form.panels().as<BFloat16>(),
                              .bias = optional(bias),
                              .m = m,
                              .n = n,
                              .k = k});
     multiply({.c = out.as<float>(),
               .a = in.as<float>(),
-              .panels = form.panels.view().as<float>(),
+              .panels = form.panels().as<float>(),
               .bias = optional(bias),
               .m = m,
               .n = n,
               .k = k});
 }
 
-void linear_backward_input(TensorView d_in, TensorView d_out, PackedWeight const& weight, Accumulate accumulate,
+void linear_backward_input(TensorView d_in, TensorView d_out, PackedWeight::Form const& weight, Accumulate accumulate,
                            Stream&) {
-    PackedWeight::Form const& form = weight.form();
-    SELVAGE_CHECK(weight.use() == PackedWeight::Use::training, "weights packed for forward products only");
+    PackedPanels const& form = panels_of(weight);
     auto const [m, n, k] = sizes_of(d_in, d_out, form.n, form.k);
     bf16_product({.c = d_in,
                   .a = d_out.as<BFloat16>(),
-                  .panels = form.transposed_panels.view().as<BFloat16>(),
+                  .panels = form.transposed_panels().as<BFloat16>(),
                   .m = m,
                   .n = k,
                   .k = n,
                   .add = accumulate == Accumulate::add});
 }
 
-}  // namespace selvage::kernels
+void fill_gemm(Operations& operations) {
+    operations.linear_forward = linear_forward;
+    operations.linear_forward_packed = linear_forward;
+    operations.linear_backward_input = linear_backward_input;
+    operations.linear_backward_input_packed = linear_backward_input;
+    operations.linear_backward_weights = linear_backward_weights;
+    operations.pack_weight = pack_weight;
+}
+
+}  // namespace selvage::kernels::cpu
