@@ -8,6 +8,7 @@
 #include "base/timer.h"
 #include "io/files.h"
 #include "model/model.h"
+#include "model/tensor_parts.h"
 
 namespace selvage {
 namespace {
@@ -44,14 +45,16 @@ MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& mod
     auto const rows = static_cast<double>(options.train.micro_batch_tokens);
     bool const bf16 = options.precision.compute == DType::bf16;
     auto const element = static_cast<double>(size_of(options.precision.compute));
-    double const activations = rows * row_bytes(model, element) * (layers + 1);
+    double const kept_layers = options.train.recompute == Recompute::block ? 1 : layers;
+    double const activations = rows * (row_bytes(model, element) * (kept_layers + 1) +
+                                       static_cast<double>(model.hidden) * f32 * (layers - kept_layers));
     double const logits = static_cast<double>(Model::logit_rows * model.vocabulary) * (bf16 ? f32 + element : f32);
     // Packed for generation; in bf16 also for training, twice.
     double const packed = parameters / f32 * element * (bf16 ? 2 : 1);
     double const generation = static_cast<double>(options.generate.cache_mib) * 1024 * 1024 + packed;
     double const pages = static_cast<double>(PackedSequences::pages_for(options.train.micro_batch_tokens,
                                                                         options.train.micro_batch_tokens)) *
-                         static_cast<double>(KvCache::bytes_per_page(model, options.precision.compute));
+                         static_cast<double>(KvCache::bytes_per_page(model, options.precision.compute)) / layers;
     return {{{"parameters", parameters},
              {"gradients of lanes", parameters * lane_buffers},
              {"optimizer state", 2 * parameters / static_cast<double>(data_ranks)},
@@ -71,7 +74,8 @@ double estimate_disk(JobOptions const& options, ModelConfig const& model) {
 
 void check_resources(JobOptions const& options, ModelConfig const& model, std::int64_t corpus_tokens,
                      ProcessGrid const& grid, Device const& device) {
-    MemoryEstimate const memory = estimate_memory(options, model, corpus_tokens, grid.size(Axis::data));
+    ModelConfig const here = config_on(model, grid.coordinate(Axis::tensor), grid.size(Axis::tensor));
+    MemoryEstimate const memory = estimate_memory(options, here, corpus_tokens, grid.size(Axis::data));
     auto const node = grid.world().split_by_node();
     double const limit = static_cast<double>(device.memory_limit()) / node->size();
     std::string parts;

@@ -163,8 +163,11 @@ void bind_train(Deck& deck, TrainOptions& train) {
     deck.bind("train.beta2", o.beta2, "AdamW, second moment", between(0, 0.9999999));
     deck.bind("train.epsilon", o.epsilon, "AdamW", between(1e-30, 1));
     deck.bind("train.clip", o.clip, "largest norm of the gradient; 0: no limit", between(0, 1e9));
-    deck.bind("train.shard", train.shard, "what is sharded over the data axis", {"optimizer"});
-    deck.bind("train.recompute", train.recompute, "activations computed again in the backward pass", {"none"});
+    deck.bind_choice("train.shard", train.shard, {{"optimizer", Shard::optimizer}, {"gradients", Shard::gradients}},
+                     "what each rank of the data axis keeps a part of only (ZeRO-1, ZeRO-2)");
+    deck.bind_choice("train.recompute", train.recompute,
+                     {{"none", Recompute::none}, {"attention", Recompute::attention}, {"block", Recompute::block}},
+                     "activations computed again in the backward pass instead of kept");
     deck.bind("train.threads_per_rank", train.threads_per_rank, "threads of each rank", between(1, 4096));
 }
 

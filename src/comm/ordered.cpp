@@ -23,6 +23,16 @@ void collect_roots(LaneNode node, Range covers, Range wanted, std::vector<LaneNo
     collect_roots(2 * node + 1, {middle, covers.end}, wanted, out);
 }
 
+// row(lane): its `width` values.
+template <class Row>
+std::vector<double> tree_sum_rows(std::int64_t lanes, std::int64_t width, Row const& row) {
+    TreeSum<double> tree(lanes);
+    for (std::int64_t lane = 0; lane < lanes; ++lane) tree.set_row(lanes + lane, row(lane));
+    std::vector<double> total(static_cast<std::size_t>(width));
+    tree.sum(total);
+    return total;
+}
+
 }  // namespace
 
 std::vector<LaneNode> subtree_roots(Range lanes_of_rank, std::int64_t lanes) {
@@ -77,11 +87,19 @@ std::vector<double> tree_sum_lanes(Communicator& data, EvenSplit const& lane_spl
     for (std::int64_t r = 0; r < data.size(); ++r)
         counts.push_back(static_cast<std::size_t>(lane_split.part(r).size() * width) * sizeof(double));
     data.all_gather_v(std::as_bytes(mine), std::as_writable_bytes(std::span(all)), counts);
-    TreeSum<double> tree(lanes);
-    for (std::int64_t lane = 0; lane < lanes; ++lane) tree.set_row(lanes + lane, all.data() + lane * width);
-    std::vector<double> total(static_cast<std::size_t>(width));
-    tree.sum(total);
-    return total;
+    return tree_sum_rows(lanes, width, [&](std::int64_t lane) { return all.data() + lane * width; });
+}
+
+std::vector<double> tree_sum_dealt_lanes(Communicator& data, std::int64_t lanes, std::span<double const> mine,
+                                         std::int64_t width) {
+    std::int64_t const turns = (lanes + data.size() - 1) / data.size();
+    std::vector<double> padded(mine.begin(), mine.end());
+    padded.resize(static_cast<std::size_t>(turns * width));
+    std::vector<double> all(padded.size() * static_cast<std::size_t>(data.size()));
+    data.all_gather(std::as_bytes(std::span(padded)), std::as_writable_bytes(std::span(all)));
+    return tree_sum_rows(lanes, width, [&](std::int64_t lane) {
+        return all.data() + (lane % data.size() * turns + lane / data.size()) * width;
+    });
 }
 
 double tree_sum(std::span<double const> values) {

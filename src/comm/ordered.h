@@ -49,6 +49,10 @@ class LaneAccumulator {
 std::vector<double> tree_sum_lanes(Communicator& data, EvenSplit const& lane_split, std::int64_t lanes,
                                    std::span<double const> mine, std::int64_t width);
 
+// The same where rank r has the lanes r, r + ranks, ... (ShardedLaneSum).
+std::vector<double> tree_sum_dealt_lanes(Communicator& data, std::int64_t lanes, std::span<double const> mine,
+                                         std::int64_t width);
+
 // One fixed tree over any number of values (pairs, then pairs of pairs; odd ends move up), in fp64.
 double tree_sum(std::span<double const> values);
 

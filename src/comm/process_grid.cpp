@@ -19,14 +19,17 @@ ProcessGrid::ProcessGrid(std::unique_ptr<Communicator> world, GridOptions const&
         char const* const name = name_of(static_cast<Axis>(a));
         if (size < 1)
             fail(ExitCode::bad_data, "grid.{} is {} (an axis has at least one rank); set it to 1", name, size);
-        if (size > 1)
-            fail(ExitCode::bad_data, "grid.{} is {}, but this version splits along the data axis only; set it to 1",
-                 name, size);
+        if (size > 1 && a != static_cast<int>(Axis::tensor))
+            fail(ExitCode::bad_data,
+                 "grid.{} is {}, but this version splits along the tensor and data axes only; set it to 1", name, size);
         others *= size;
     }
     std::int64_t& data = sizes[static_cast<std::size_t>(Axis::data)];
     std::int64_t const ranks = world_->size();
     if (data < 0) fail(ExitCode::bad_data, "grid.data is {}; use 0 for all remaining ranks", data);
+    if (data == 0 && ranks % others != 0)
+        fail(ExitCode::bad_data, "the job has {} ranks, not a multiple of the {} that grid.tensor = {} takes; start {}",
+             ranks, others, options.tensor, (ranks / others + 1) * others);
     if (data == 0) data = ranks / others;
     if (data * others != ranks)
         fail(ExitCode::bad_data,

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/timer.h"
+
 namespace selvage {
 namespace {
 
@@ -87,6 +89,7 @@ void ShardExchange::final_from(std::int64_t first) {
 }
 
 void ShardExchange::finish() {
+    Timer const timer;
     final_from_.store(0, std::memory_order_release);
     std::unique_lock lock(mutex_);
     finishing_ = true;
@@ -104,6 +107,7 @@ void ShardExchange::finish() {
         }
     }
     finishing_ = false;
+    seconds_ += timer.seconds();
     rethrow();
 }
 

@@ -52,7 +52,8 @@ class ShardExchange {
     // until finish() returns, but for the elements that are not final.
     // on_sum: called for each part of the shard, as positions in it, when its sum is in the last row; on the thread of
     // the exchange or that of the caller, one call at a time.
-    void begin(std::vector<Row> rows, std::function<void(Range)> on_sum = {});
+    using OnSum = std::function<void(Range)>;
+    void begin(std::vector<Row> rows, OnSum on_sum = {});
     // The elements from `first` on are final in all rows. Throws what another rank gave up with.
     void final_from(std::int64_t first);
     // All elements are final. Returns when the last row holds the sums in this rank's shard, and the rows are free.
@@ -64,6 +65,8 @@ class ShardExchange {
 
     // Pieces of this step that this rank had sent, or had found to be final and its own, so far. Any thread.
     std::int64_t started_pieces() const { return started_.load(); }
+    // Time spent in finish(), from the beginning: what the backward pass did not hide.
+    double seconds() const { return seconds_; }
 
   private:
     struct Piece {
@@ -88,6 +91,7 @@ class ShardExchange {
         return next_ == pieces_.size() && sends_.empty() && slots_in_use_.empty() && next_own_ == own_.size();
     }
     void rethrow();  // with the lock held
+    double seconds_ = 0;
 
     std::unique_ptr<Communicator> communicator_;
     std::size_t rank_;

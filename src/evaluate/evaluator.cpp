@@ -12,7 +12,7 @@
 #include "base/timer.h"
 #include "evaluate/example_scorer.h"
 #include "evaluate/metrics.h"
-#include "generate/work_queue.h"
+#include "generate/group_queue.h"
 
 namespace selvage {
 namespace {
@@ -49,7 +49,8 @@ class EvaluationSweep {
           scorer_(arena, model, tokenizer, extract_of(options.extract), options.prefix, context_, seed),
           engine_(arena, model, generation, context_, tokenizer.special(), seed),
           // Two drafts an example: half the streams asked ahead fill them all.
-          queue_(data, static_cast<std::int64_t>(items_.size()), std::max<std::int64_t>(1, generation.streams / 2)) {}
+          queue_(data, &model.tensor_axis().ranks(), static_cast<std::int64_t>(items_.size()),
+                 std::max<std::int64_t>(1, generation.streams / 2)) {}
 
     void run(std::int64_t round) {
         engine_.run(round, {.next = [this] { return next(); },
@@ -76,7 +77,6 @@ class EvaluationSweep {
     }
 
     bool step() {
-        queue_.progress();
         collect();
         while (!stopped_ && waiting_tokens_ >= scorer_.pass_tokens()) score_some();
         return report();
@@ -110,15 +110,13 @@ class EvaluationSweep {
         auto scored = scorer_.score(batch, other_gold);
         std::move(scored.begin(), scored.end(), std::back_inserter(scores_));
         scoring_seconds_ += timer.seconds();
-        queue_.progress();
         report();
     }
 
     bool report() {
         auto const all = static_cast<double>(std::max<std::size_t>(1, items_.size()));
         double const done = static_cast<double>(scores_.size()) * data_.size() / all;
-        if (progress_ && !progress_(std::min(1.0, done))) queue_.stop();
-        stopped_ = queue_.stopped();
+        stopped_ = !queue_.progress(!progress_ || progress_(std::min(1.0, done)));
         return !stopped_;
     }
 
@@ -131,7 +129,7 @@ class EvaluationSweep {
     AnswerPipeline pipeline_;
     ExampleScorer scorer_;
     Engine engine_;
-    WorkQueue queue_;
+    GroupQueue queue_;
     std::deque<ExampleAnswers> waiting_;  // answered, not scored yet
     std::int64_t waiting_tokens_ = 0;
     std::vector<ExampleScores> scores_;

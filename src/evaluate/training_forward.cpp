@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "kernels/softmax.h"
 
 namespace selvage {
 namespace {
@@ -20,9 +19,10 @@ TrainingForward::TrainingForward(Arena& arena, Model& model, std::int64_t rows)
     : model_(model),
       stream_(arena.device()),
       rows_(rows),
-      cache_(arena, model, PackedSequences::pages_for(rows, most_sequences(rows))),
+      cache_(arena, model, PackedSequences::pages_for(rows, most_sequences(rows)), KvCache::Layers::shared),
       workspace_(arena, model, rows, Keep::activations),
-      logits_(arena, "evaluation logits", DType::f32, {std::min(rows, Model::logit_rows), model.config().vocabulary}) {}
+      logits_(arena, "evaluation logits", DType::f32,
+              {std::min(rows, Model::logit_rows), model.vocabulary().part().size()}) {}
 
 std::vector<std::vector<float>> TrainingForward::run(std::span<ScoredSequence const> sequences) {
     std::vector<std::vector<float>> out(sequences.size());
@@ -57,9 +57,9 @@ void TrainingForward::run_packed(std::span<ScoredSequence const> sequences, std:
         TensorView const block = logits_.first(end - begin);
         TensorView const sums = TensorView::of(log_sum.data() + begin, {end - begin});
         model_.logits(block, hidden.rows(begin, end));
-        kernels::log_sum_exp(sums, block, stream_);
-        kernels::target_log_probability(TensorView::of(logprob.data() + begin, {end - begin}), block, sums,
-                                        TensorView::of(targets.data() + begin, {end - begin}), stream_);
+        model_.vocabulary().log_sum_exp(sums, block, stream_);
+        model_.vocabulary().target_log_probability(TensorView::of(logprob.data() + begin, {end - begin}), block, sums,
+                                                   TensorView::of(targets.data() + begin, {end - begin}), stream_);
     }
     auto from = logprob.begin();
     for (std::size_t s = 0; s < sequences.size(); ++s) {

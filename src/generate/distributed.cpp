@@ -8,7 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/timer.h"
-#include "generate/work_queue.h"
+#include "generate/group_queue.h"
 
 namespace selvage {
 namespace {
@@ -26,10 +26,10 @@ constexpr auto draft_fields = [](auto& stream, auto& draft) {
 }  // namespace
 
 DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64_t round, std::int64_t streams,
-                                  DistributedWork const& work) {
+                                  DistributedWork const& work, Communicator* group) {
     DistributedDrafts result;
     Timer const timer;
-    WorkQueue queue(axis, work.items, streams);
+    GroupQueue queue(axis, group, work.items, streams);
     std::deque<DraftRequest> followers;
     std::int64_t under_way = 0;
     Engine::Hooks hooks;
@@ -52,9 +52,7 @@ DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64
         result.drafts.push_back(std::move(draft));
     };
     hooks.progress = [&] {
-        queue.progress();
-        if (work.progress && !work.progress(static_cast<std::int64_t>(result.drafts.size()))) queue.stop();
-        return !queue.stopped();
+        return queue.progress(!work.progress || work.progress(static_cast<std::int64_t>(result.drafts.size())));
     };
     engine.run(round, hooks);
     result.busy_seconds = timer.seconds();

@@ -23,9 +23,10 @@ struct DistributedDrafts {
     double busy_seconds = 0;    // until this rank had nothing more to do
 };
 
-// Hands items out dynamically and runs them on this rank's engine. Collective over `axis`.
+// Hands items out dynamically and runs them on this rank's engine. Collective over `axis`. `group`: ranks that run
+// every item together (see GroupQueue); each has the drafts.
 DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64_t round, std::int64_t streams,
-                                  DistributedWork const& work);
+                                  DistributedWork const& work, Communicator* group = nullptr);
 
 // All ranks' drafts on rank 0 of `axis`, ordered by (example, sample, turn); elsewhere empty. Collective.
 std::vector<Draft> gather_drafts(Communicator& axis, std::vector<Draft> const& mine);

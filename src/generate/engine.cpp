@@ -21,7 +21,7 @@ constexpr auto nap = std::chrono::microseconds(100);
 std::int64_t cache_pages(Model const& model, GenerateOptions const& options, std::int64_t context) {
     std::int64_t const bytes = options.cache_mib << 20;
     std::int64_t const pages =
-        bytes / static_cast<std::int64_t>(KvCache::bytes_per_page(model.config(), model.compute()));
+        bytes / static_cast<std::int64_t>(KvCache::bytes_per_page(model.local(), model.compute()));
     // No more than all streams can ever use.
     return std::min(pages, options.streams * PagePool::pages_for(context));
 }
@@ -35,7 +35,7 @@ std::int64_t checked_pages(Model const& model, GenerateOptions const& options, s
         fail(ExitCode::bad_data,
              "generate.cache_mib = {} holds no page of keys and values (one takes {}); raise generate.cache_mib",
              options.cache_mib,
-             format_bytes(static_cast<double>(KvCache::bytes_per_page(model.config(), model.compute()))));
+             format_bytes(static_cast<double>(KvCache::bytes_per_page(model.local(), model.compute()))));
     return pages;
 }
 
@@ -84,7 +84,7 @@ Engine::~Engine() = default;
 void Engine::State::check_fits(Sequence const& sequence) const {
     std::int64_t const need = PagePool::pages_for(sequence.most_positions());
     if (need <= cache.pages()) return;
-    auto const page = static_cast<double>(KvCache::bytes_per_page(model.config(), model.compute()));
+    auto const page = static_cast<double>(KvCache::bytes_per_page(model.local(), model.compute()));
     fail(ExitCode::bad_data,
          "an answer may need {} positions, {} of keys and values, and the cache holds {}; raise generate.cache_mib, or "
          "lower generate.max_new_tokens or data.context",

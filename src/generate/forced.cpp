@@ -35,7 +35,7 @@ struct ForcedPass::State {
         : model(model),
           rows(rows),
           seed(seed),
-          cache(arena, model, PackedSequences::pages_for(rows, most_sequences(rows))),
+          cache(arena, model, PackedSequences::pages_for(rows, most_sequences(rows)), KvCache::Layers::shared),
           workspace(arena, model, rows, Keep::nothing),
           readout(arena, model, std::min(rows, Model::logit_rows)) {}
 

@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "kernels/embedding.h"
-#include "kernels/softmax.h"
 
 namespace selvage {
 std::uint64_t draw_bits(std::uint64_t seed, Purpose purpose, std::int64_t round, std::int64_t example,
@@ -23,7 +22,7 @@ Readout::Readout(Arena& arena, Model& model, std::int64_t rows)
       stream_(arena.device()),
       most_rows_(rows),
       hidden_(arena, "readout hidden", model.compute(), {rows, model.config().hidden}),
-      logits_(arena, "readout logits", DType::f32, {rows, model.config().vocabulary}),
+      logits_(arena, "readout logits", DType::f32, {rows, model.vocabulary().part().size()}),
       log_sum_exp_(arena, "readout rows", DType::f32, {rows}),
       tokens_(arena, "readout rows", DType::i32, {rows}),
       values_(arena, "readout rows", DType::f32, {rows}) {
@@ -50,17 +49,19 @@ void Readout::log_probability(std::span<float> out, std::span<Token const> token
     SELVAGE_CHECK(static_cast<std::int64_t>(tokens.size()) == rows_ && out.size() == tokens.size(),
                   "{} tokens for {} rows", tokens.size(), rows_);
     if (!summed_) {
-        kernels::log_sum_exp(log_sum_exp_.first(rows_), logits_.first(rows_), stream_);
+        model_.vocabulary().log_sum_exp(log_sum_exp_.first(rows_), logits_.first(rows_), stream_);
         check_finite();
         summed_ = true;
     }
-    kernels::target_log_probability(TensorView::of(out.data(), {rows_}), logits_.first(rows_),
-                                    log_sum_exp_.first(rows_), TensorView::of(tokens.data(), {rows_}), stream_);
+    model_.vocabulary().target_log_probability(TensorView::of(out.data(), {rows_}), logits_.first(rows_),
+                                               log_sum_exp_.first(rows_), TensorView::of(tokens.data(), {rows_}),
+                                               stream_);
 }
 
 void Readout::argmax(std::span<Token> out) {
     SELVAGE_CHECK(static_cast<std::int64_t>(out.size()) == rows_, "{} tokens for {} rows", out.size(), rows_);
-    kernels::argmax(TensorView::of(out.data(), {rows_}), logits_.first(rows_), model_.drawable_ids(), stream_);
+    model_.vocabulary().argmax(TensorView::of(out.data(), {rows_}), logits_.first(rows_), model_.drawable_ids(),
+                               stream_);
 }
 
 void Readout::sample(std::span<SampledToken> out, std::span<Draw const> draws) {
@@ -70,8 +71,8 @@ void Readout::sample(std::span<SampledToken> out, std::span<Draw const> draws) {
     for (Draw const& draw : draws)
         samplings_.push_back({draw.sampler.temperature, draw.sampler.top_p, draw.sampler.top_k, draw.bits});
     TensorView const tokens = tokens_.first(rows_), values = values_.first(rows_);
-    kernels::sample(tokens, values, summed_ ? TensorView() : log_sum_exp_.first(rows_), logits_.first(rows_),
-                    model_.drawable_ids(), samplings_, stream_);
+    model_.vocabulary().sample(tokens, values, summed_ ? TensorView() : log_sum_exp_.first(rows_), logits_.first(rows_),
+                               model_.drawable_ids(), samplings_, stream_);
     if (!summed_) check_finite();
     summed_ = true;
     for (std::size_t i = 0; i < out.size(); ++i) out[i] = {tokens.as<Token>()[i], values.as<float>()[i]};

@@ -44,27 +44,31 @@ std::int64_t rows_of(Parameter const& parameter) {
     return parameter.spec.shape.rank() > 0 ? parameter.spec.shape[0] : 1;
 }
 
-// Readers (one per node) take turns at pieces and give them to all.
+// Readers (one per node) take turns at pieces and give them to all; each keeps its part.
 void read_parameters(Communicator& all, FileReader const* file, std::vector<int> const& readers,
                      ParameterSet& parameters) {
     std::size_t turn = 0;
+    std::vector<float> values;
     for (Parameter const& parameter : parameters.parameters()) {
         std::int64_t const rows = rows_of(parameter);
         if (parameter.spec.shape.elements() == 0) continue;
         std::int64_t const row_elements = parameter.spec.shape.elements() / rows;
         std::int64_t const step = std::max<std::int64_t>(1, piece_bytes / (4 * row_elements));
-        float* const values = parameters.value(parameter.spec.name).as<float>();
+        Placement const place = placement_on(parameter.spec, parameters.rank());
+        float* const mine = parameters.values().as<float>() + parameter.offset;
         for (std::int64_t begin = 0; begin < rows; begin += step) {
             Range const piece{begin, std::min(rows, begin + step)};
-            std::span<float> const into(values + begin * row_elements,
-                                        static_cast<std::size_t>(piece.size() * row_elements));
+            values.resize(static_cast<std::size_t>(piece.size() * row_elements));
             int const reader = readers[turn++ % readers.size()];
             agree(all, [&] {
                 if (all.rank() == reader)
                     file->read(dataset_name(parameters_group, parameter), Element::f32, dims_of(parameter), piece,
-                               into.data());
+                               values.data());
             });
-            all.broadcast(std::as_writable_bytes(into), reader);
+            all.broadcast(std::as_writable_bytes(std::span(values)), reader);
+            Range const elements{piece.begin * row_elements, piece.end * row_elements};
+            Range const part = held_among(place, elements);
+            copy_from_whole(mine + part.begin, place, part, values.data(), elements.begin);
         }
     }
 }
@@ -75,20 +79,25 @@ void read_moment(FileReader const& file, ParameterSet const& parameters, std::st
     std::fill(out.begin(), out.end(), 0.0F);
     std::vector<float> rows;
     for (Parameter const& parameter : parameters.parameters()) {
-        std::int64_t const elements = parameter.spec.shape.elements();
-        Range const part = shard.intersect({parameter.offset, parameter.offset + elements});
+        Range const part = shard.intersect({parameter.offset, parameter.offset + parameter.shape.elements()});
         if (part.size() == 0) continue;
-        std::int64_t const row_elements = elements / rows_of(parameter);
+        Placement const place = placement_on(parameter.spec, parameters.rank());
+        Range const held{part.begin - parameter.offset, part.end - parameter.offset};
+        // The rows of the file that they are in.
+        std::int64_t const row_elements = parameter.spec.shape.elements() / rows_of(parameter);
+        std::int64_t const held_of_row = place.rows == 1 ? row_elements : place.columns;
+        std::int64_t const first_row = place.rows == 1 ? place.first / row_elements : 0;
+        Range const needed{first_row + held.begin / held_of_row,
+                           first_row + (held.end + held_of_row - 1) / held_of_row};
         std::int64_t const step = std::max<std::int64_t>(1, piece_bytes / (4 * row_elements));
-        Range const needed{(part.begin - parameter.offset) / row_elements,
-                           (part.end - parameter.offset + row_elements - 1) / row_elements};
         for (std::int64_t begin = needed.begin; begin < needed.end; begin += step) {
             Range const piece{begin, std::min(needed.end, begin + step)};
             rows.resize(static_cast<std::size_t>(piece.size() * row_elements));
             file.read(dataset_name(group, parameter), Element::f32, dims_of(parameter), piece, rows.data());
-            std::int64_t const first = parameter.offset + piece.begin * row_elements;
-            Range const taken = part.intersect({first, first + piece.size() * row_elements});
-            std::copy_n(rows.data() + (taken.begin - first), taken.size(), out.data() + (taken.begin - shard.begin));
+            Range const elements{piece.begin * row_elements, piece.end * row_elements};
+            Range const taken = held.intersect(held_among(place, elements));
+            float* const to = out.data() + (parameter.offset + taken.begin - shard.begin);
+            copy_from_whole(to, place, taken, rows.data(), elements.begin);
         }
     }
 }

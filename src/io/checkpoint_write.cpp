@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "io/file_writer.h"
+#include "io/regrouping.h"
 #include "io/tokenizer_group.h"
 
 namespace selvage::io {
@@ -39,7 +40,7 @@ Writers choose_writers(Communicator& all, std::int64_t writers) {
 // A parameter as rows of its first dim, and who writes which of them when.
 class RowPlan {
   public:
-    RowPlan(Parameter const& parameter, std::size_t writers) : offset_(parameter.offset), writers_(writers) {
+    RowPlan(Parameter const& parameter, std::size_t writers) : parameter_(parameter), writers_(writers) {
         for (int i = 0; i < parameter.spec.shape.rank(); ++i) dims_.push_back(parameter.spec.shape[i]);
         rows_ = dims_.empty() ? 1 : dims_[0];
         row_elements_ = rows_ > 0 ? parameter.spec.shape.elements() / rows_ : 0;
@@ -58,88 +59,27 @@ class RowPlan {
 
     Dims const& dims() const { return dims_; }
     std::int64_t steps() const { return steps_; }
-    std::size_t writers() const { return writers_; }
     Range rows(std::size_t writer, std::int64_t step) const {
         Range const share = shares_[writer];
         return share.intersect({share.begin + step * step_, share.begin + (step + 1) * step_});
     }
-    // The same in elements of the flat vector.
-    Range flat(std::size_t writer, std::int64_t step) const {
-        Range const r = rows(writer, step);
-        return {offset_ + r.begin * row_elements_, offset_ + r.end * row_elements_};
+    // The same in elements, by writer.
+    std::vector<Range> elements(std::int64_t step) const {
+        std::vector<Range> all;
+        for (std::size_t w = 0; w < writers_; ++w) {
+            Range const r = rows(w, step);
+            all.push_back({r.begin * row_elements_, r.end * row_elements_});
+        }
+        return all;
     }
+    Parameter const& parameter() const { return parameter_; }
 
   private:
-    std::int64_t offset_;
+    Parameter const& parameter_;
     std::size_t writers_;
     Dims dims_;
     std::int64_t rows_ = 0, row_elements_ = 0, step_ = 1, steps_ = 0;
     std::vector<Range> shares_;
-};
-
-// Which rank owns which elements of the moments; they must make up the flat vector.
-std::vector<Range> gather_shards(Communicator& all, Range shard, std::int64_t flat_size) {
-    std::vector<Range> shards(static_cast<std::size_t>(all.size()));
-    all.all_gather(std::as_bytes(std::span(&shard, 1)), std::as_writable_bytes(std::span(shards)));
-    std::vector<Range> sorted = shards;
-    std::erase_if(sorted, [](Range r) { return r.size() == 0; });
-    std::sort(sorted.begin(), sorted.end(), [](Range a, Range b) { return a.begin < b.begin; });
-    std::int64_t at = 0;
-    for (Range const r : sorted) {
-        SELVAGE_CHECK(r.begin == at, "shards of the optimizer leave {} to {} open or twice", at, r.begin);
-        at = r.end;
-    }
-    SELVAGE_CHECK(at == flat_size, "shards of the optimizer end at {} of {}", at, flat_size);
-    return shards;
-}
-
-// Brings the elements `wanted[w]` of the sharded vector to writer w. Returns those of this rank, if it writes.
-class Regrouping {
-  public:
-    Regrouping(Communicator& all, std::vector<int> const& writers, std::vector<Range> shards)
-        : all_(all), writers_(writers), shards_(std::move(shards)) {}
-
-    std::vector<float> bring(std::span<float const> mine, std::vector<Range> const& wanted) {
-        auto const ranks = static_cast<std::size_t>(all_.size());
-        auto const me = static_cast<std::size_t>(all_.rank());
-        std::vector<std::size_t> send_counts(ranks), recv_counts(ranks);
-        std::vector<float> send;
-        Range here{};
-        for (std::size_t w = 0; w < writers_.size(); ++w) {
-            auto const writer = static_cast<std::size_t>(writers_[w]);
-            if (writer == me) here = wanted[w];
-            Range const part = shards_[me].intersect(wanted[w]);
-            if (part.size() == 0) continue;
-            auto const from = mine.subspan(static_cast<std::size_t>(part.begin - shards_[me].begin),
-                                           static_cast<std::size_t>(part.size()));
-            send.insert(send.end(), from.begin(), from.end());
-            send_counts[writer] = from.size_bytes();
-        }
-        for (std::size_t r = 0; r < ranks; ++r)
-            recv_counts[r] = static_cast<std::size_t>(shards_[r].intersect(here).size()) * sizeof(float);
-        std::vector<float> received(static_cast<std::size_t>(here.size()));
-        all_.all_to_all_v(std::as_bytes(std::span(send)), send_counts, std::as_writable_bytes(std::span(received)),
-                          recv_counts);
-        return in_order(received, here);
-    }
-
-  private:
-    // What came is in rank order; shards may lie otherwise.
-    std::vector<float> in_order(std::vector<float> const& received, Range here) const {
-        std::vector<float> out(received.size());
-        std::size_t at = 0;
-        for (Range const shard : shards_) {
-            Range const part = shard.intersect(here);
-            if (part.size() == 0) continue;
-            std::copy_n(received.data() + at, part.size(), out.data() + (part.begin - here.begin));
-            at += static_cast<std::size_t>(part.size());
-        }
-        return out;
-    }
-
-    Communicator& all_;
-    std::vector<int> const& writers_;
-    std::vector<Range> shards_;
 };
 
 void write_state(FileWriter& file, RunState const& state) {
@@ -184,20 +124,37 @@ std::int64_t content_bytes(CheckpointInfo const& info, ParameterSet const& param
            static_cast<std::int64_t>(info.deck.size() + info.model.size());
 }
 
-void write_moments(Communicator& all, Writers const& writers, FileWriter* file, ParameterSet const& parameters,
-                   OptimizerShard const& shard) {
-    Regrouping regrouping(all, writers.ranks, gather_shards(all, shard.shard, parameters.flat_size()));
+// All groups of floats, from the shards.
+void write_shards(Communicator& all, Writers const& writers, FileWriter* file, ParameterSet const& parameters,
+                  OptimizerShard const* shard) {
+    int const tensor_rank = parameters.rank();
+    std::span<float const> const values(parameters.values().as<float>(),
+                                        static_cast<std::size_t>(parameters.flat_size()));
+    // A model's parameters come from the first rank of each tensor rank.
+    Range held = shard != nullptr ? shard->shard : Range{0, parameters.flat_size()};
+    if (shard == nullptr && all.split(tensor_rank, all.rank())->rank() != 0) held = {};
+    Regrouping regrouping(all, writers.ranks, parameters, {held, tensor_rank});
     auto const bring = [&](std::span<float const> mine) {
         return [&, mine](RowPlan const& plan, std::int64_t step) {
-            std::vector<Range> wanted;
-            for (std::size_t w = 0; w < plan.writers(); ++w) wanted.push_back(plan.flat(w, step));
-            return regrouping.bring(mine, wanted);
+            return regrouping.bring(mine, plan.parameter(), plan.elements(step));
         };
     };
+    auto const bring_values =
+        bring(values.subspan(static_cast<std::size_t>(held.begin), static_cast<std::size_t>(held.size())));
+    write_group(all, writers, file, parameters, parameters_group, "a parameter of the model, in its global shape",
+                [&](RowPlan const& plan, std::int64_t step) {
+                    if (parameters.ranks() > 1) return bring_values(plan, step);
+                    if (!writers.group) return std::vector<float>();
+                    // Every rank has all of them.
+                    Range const mine = plan.elements(step)[static_cast<std::size_t>(writers.group->rank())];
+                    float const* const first = values.data() + plan.parameter().offset;
+                    return std::vector<float>(first + mine.begin, first + mine.end);
+                });
+    if (shard == nullptr) return;
     write_group(all, writers, file, parameters, first_moment_group, "AdamW's running mean of the gradient",
-                bring(shard.first_moment));
+                bring(shard->first_moment));
     write_group(all, writers, file, parameters, second_moment_group, "AdamW's running mean of the squared gradient",
-                bring(shard.second_moment));
+                bring(shard->second_moment));
 }
 
 // What rank 0 says, on all ranks: differing metadata would damage the file.
@@ -246,15 +203,7 @@ std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const
         }
         file->group(std::string(parameters_group));
     });
-    std::span<float const> const flat(parameters.values().as<float>(),
-                                      static_cast<std::size_t>(parameters.flat_size()));
-    write_group(all, writers, file.get(), parameters, parameters_group, "a parameter of the model, in its global shape",
-                [&](RowPlan const& plan, std::int64_t step) {
-                    if (!writers.group) return flat.first(0);
-                    Range const mine = plan.flat(static_cast<std::size_t>(writers.group->rank()), step);
-                    return flat.subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
-                });
-    if (shard != nullptr) write_moments(all, writers, file.get(), parameters, *shard);
+    write_shards(all, writers, file.get(), parameters, shard);
     std::int64_t bytes = 0;
     agree(all, [&] {
         if (!file) return;

@@ -20,7 +20,8 @@ void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream& str
 
 // to += from, f32
 void add_in_place(TensorView to, TensorView from, Stream& stream);
-void fill(TensorView out, float value, Stream& stream);  // f32
+void add_to_rows(TensorView rows, TensorView row, Stream& stream);  // rows[m, n] += row[n], f32
+void fill(TensorView out, float value, Stream& stream);             // f32
 // sums[n] += rows[m, n], row after row (on a GPU by chunks of rows, then chunk after chunk); sums f32, rows f32 or
 // bf16.
 void add_column_sums(TensorView sums, TensorView rows, Stream& stream);

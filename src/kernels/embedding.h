@@ -5,7 +5,8 @@
 
 namespace selvage::kernels {
 
-// out[rows, hidden] = table[tokens[row], :], f32; tokens i32 [rows], all within the table.
+// out[rows, hidden] = table[tokens[row], :], f32; tokens i32 [rows]. Tokens outside of the table (it may be a part of
+// one) give zeros, and no gradient.
 void embedding_forward(TensorView out, TensorView table, TensorView tokens, Stream& stream);
 // d_table[tokens[row], :] += d_out[row, :], f32, in row order.
 void embedding_backward(TensorView d_table, TensorView d_out, TensorView tokens, Stream& stream);

@@ -49,8 +49,15 @@ class PackedWeight {
     PackedWeight& operator=(PackedWeight&&) noexcept;
     // Copies the weight again, after it has changed.
     void update(TensorView weight, Stream& stream);
-    Use use() const;
-    struct Form;
+    Use use() const { return form_->use; }
+    // A backend's own layout of the weight.
+    struct Form {
+        Form(TensorView weight, Use wanted) : n(weight.dim(0)), k(weight.dim(1)), use(wanted) {}
+        virtual ~Form() = default;
+        virtual void update(TensorView weight, Stream& stream) = 0;
+        std::int64_t n, k;
+        Use use;
+    };
     Form const& form() const { return *form_; }
 
   private:

@@ -37,6 +37,8 @@ void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream& str
 
 void add_in_place(TensorView to, TensorView from, Stream& stream) { operations(stream).add_in_place(to, from, stream); }
 
+void add_to_rows(TensorView rows, TensorView row, Stream& stream) { operations(stream).add_to_rows(rows, row, stream); }
+
 void fill(TensorView out, float value, Stream& stream) { operations(stream).fill(out, value, stream); }
 
 void add_column_sums(TensorView sums, TensorView rows, Stream& stream) {
@@ -138,6 +140,54 @@ void target_log_probability(TensorView out, TensorView logits, TensorView log_su
 
 void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream& stream) {
     operations(stream).argmax(out, logits, ids, stream);
+}
+
+void block_sums(std::span<BlockSum> sums, std::span<float> largest, TensorView logits, std::int64_t ids,
+                Stream& stream) {
+    operations(stream).block_sums(sums, largest, logits, ids, stream);
+}
+
+void merge_block_sums(TensorView log_sum_exp, std::span<BlockSum const> sums, Stream& stream) {
+    operations(stream).merge_block_sums(log_sum_exp, sums, stream);
+}
+
+void shard_argmax(std::span<LargestLogit> largest, TensorView logits, std::int64_t ids, Stream& stream) {
+    operations(stream).shard_argmax(largest, logits, ids, stream);
+}
+
+void shard_target_log_probability(std::span<float> out, TensorView logits, TensorView log_sum_exp, TensorView targets,
+                                  std::int64_t first_id, Stream& stream) {
+    operations(stream).shard_target_log_probability(out, logits, log_sum_exp, targets, first_id, stream);
+}
+
+void shard_cross_entropy_backward(TensorView d_logits, TensorView logits, TensorView log_sum_exp, TensorView targets,
+                                  TensorView weight, std::int64_t first_id, Stream& stream) {
+    operations(stream).shard_cross_entropy_backward(d_logits, logits, log_sum_exp, targets, weight, first_id, stream);
+}
+
+void shard_weights(std::span<std::int64_t> totals, std::span<float> bounds, TensorView weights, TensorView logits,
+                   std::int64_t ids, std::span<ShardRow const> rows, Stream& stream) {
+    operations(stream).shard_weights(totals, bounds, weights, logits, ids, rows, stream);
+}
+
+void measure_weights(std::span<Measure> measures, TensorView weights, std::int64_t ids,
+                     std::span<WeightRange const> ranges, Stream& stream) {
+    operations(stream).measure_weights(measures, weights, ids, ranges, stream);
+}
+
+void candidates_between(std::span<Candidate> candidates, TensorView weights, std::int64_t ids,
+                        std::span<WeightRange const> ranges, Stream& stream) {
+    operations(stream).candidates_between(candidates, weights, ids, ranges, stream);
+}
+
+void kept_totals(std::span<std::int64_t> totals, TensorView weights, std::int64_t ids, std::span<RowCut const> cuts,
+                 Stream& stream) {
+    operations(stream).kept_totals(totals, weights, ids, cuts, stream);
+}
+
+void draw_in_blocks(std::span<Candidate> drawn, TensorView logits, std::int64_t ids, std::span<BlockDraw const> draws,
+                    Stream& stream) {
+    operations(stream).draw_in_blocks(drawn, logits, ids, draws, stream);
 }
 
 }  // namespace selvage::kernels

@@ -7,19 +7,34 @@
 #include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/embedding.h"
+#include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/rotary.h"
 #include "kernels/sampling.h"
 #include "kernels/softmax.h"
+#include "kernels/vocabulary_shard.h"
 
 namespace selvage::kernels {
 
 struct Operations {
+    // Of kernels/gemm.h, with plain and with packed weights.
+    void (*linear_forward)(TensorView out, TensorView in, TensorView weight, TensorView bias, Stream& stream) = nullptr;
+    void (*linear_forward_packed)(TensorView out, TensorView in, PackedWeight::Form const& weight, TensorView bias,
+                                  Stream& stream) = nullptr;
+    void (*linear_backward_input)(TensorView d_in, TensorView d_out, TensorView weight, Accumulate accumulate,
+                                  Stream& stream) = nullptr;
+    void (*linear_backward_input_packed)(TensorView d_in, TensorView d_out, PackedWeight::Form const& weight,
+                                         Accumulate accumulate, Stream& stream) = nullptr;
+    decltype(&kernels::linear_backward_weights) linear_backward_weights = nullptr;
+    std::unique_ptr<PackedWeight::Form> (*pack_weight)(Arena& arena, TensorView weight, DType dtype,
+                                                       PackedWeight::Use use) = nullptr;
+
     decltype(&kernels::gated_forward) gated_forward = nullptr;
     decltype(&kernels::gated_backward) gated_backward = nullptr;
     decltype(&kernels::gelu_forward) gelu_forward = nullptr;
     decltype(&kernels::gelu_backward) gelu_backward = nullptr;
     decltype(&kernels::add_in_place) add_in_place = nullptr;
+    decltype(&kernels::add_to_rows) add_to_rows = nullptr;
     decltype(&kernels::fill) fill = nullptr;
     decltype(&kernels::add_column_sums) add_column_sums = nullptr;
     decltype(&kernels::convert) convert = nullptr;
@@ -43,6 +58,16 @@ struct Operations {
     decltype(&kernels::log_sum_exp) log_sum_exp = nullptr;
     decltype(&kernels::target_log_probability) target_log_probability = nullptr;
     decltype(&kernels::argmax) argmax = nullptr;
+    decltype(&kernels::block_sums) block_sums = nullptr;
+    decltype(&kernels::merge_block_sums) merge_block_sums = nullptr;
+    decltype(&kernels::shard_argmax) shard_argmax = nullptr;
+    decltype(&kernels::shard_target_log_probability) shard_target_log_probability = nullptr;
+    decltype(&kernels::shard_cross_entropy_backward) shard_cross_entropy_backward = nullptr;
+    decltype(&kernels::shard_weights) shard_weights = nullptr;
+    decltype(&kernels::measure_weights) measure_weights = nullptr;
+    decltype(&kernels::candidates_between) candidates_between = nullptr;
+    decltype(&kernels::kept_totals) kept_totals = nullptr;
+    decltype(&kernels::draw_in_blocks) draw_in_blocks = nullptr;
 };
 
 Operations const& operations(Stream const& stream);

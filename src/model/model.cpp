@@ -5,18 +5,22 @@
 #include <utility>
 
 #include "model/model_weights.h"
+#include "model/tensor_parts.h"
 
 namespace selvage {
 
 Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces, DType compute)
     : config_((validate(config), std::move(config))),
+      tensor_axis_(std::make_unique<TensorAxis>(grid.axis(Axis::tensor))),
+      local_(config_on(config_, tensor_axis_->rank(), tensor_axis_->size())),
       compute_(compute),
       drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),
-      parameters_(arena, parameter_specs(config_)),
+      vocabulary_(grid.axis(Axis::tensor), tensor_parts(config_, tensor_axis_->size()).vocabulary),
+      parameters_(arena, parameter_specs(config_, tensor_axis_->size()), tensor_axis_->rank(), tensor_axis_->size()),
       stream_(arena.device()) {
     SELVAGE_CHECK(config_.vocabulary >= 1, "vocabulary not resolved");
     SELVAGE_CHECK(compute == DType::f32 || compute == DType::bf16, "products in {}", name_of(compute));
-    SELVAGE_CHECK(grid.size(Axis::tensor) == 1 && grid.size(Axis::pipeline) == 1, "weights are not sharded");
+    SELVAGE_CHECK(grid.size(Axis::pipeline) == 1, "layers are not split");
     weights_ = std::make_unique<ModelWeights>(config_, parameters_);
 }
 Model::~Model() = default;

@@ -11,6 +11,8 @@
 #include "kernels/attention.h"
 #include "kernels/gemm.h"
 #include "model/model_config.h"
+#include "model/tensor_axis.h"
+#include "model/vocabulary.h"
 #include "tensor/parameter_set.h"
 
 namespace selvage {
@@ -21,7 +23,9 @@ class Model;
 // Pages of every layer. Which page belongs to which sequence is the caller's business.
 class KvCache {
   public:
-    KvCache(Arena& arena, Model const& model, std::int64_t pages);
+    // shared: the layers use the same pages in turn, for passes of whole sequences only.
+    enum class Layers : std::uint8_t { each, shared };
+    KvCache(Arena& arena, Model const& model, std::int64_t pages, Layers layers = Layers::each);
     std::int64_t pages() const { return pages_; }
     kernels::KvPages layer(std::int64_t layer) const;
     static std::size_t bytes_per_page(ModelConfig const& config, DType compute);
@@ -59,11 +63,14 @@ class PackedSequences {
 };
 
 enum class Keep : std::uint8_t { nothing, activations };
+// What the backward pass computes again instead of having kept it, to the same bits: nothing, the inner part of the
+// attention (from its norm to its heads' outputs), or all of a layer but what enters it.
+enum class Recompute : std::uint8_t { none, attention, block };
 
 // Buffers of one forward pass of at most `rows` rows; with Keep::activations also what the backward pass needs.
 class Workspace {
   public:
-    Workspace(Arena& arena, Model const& model, std::int64_t rows, Keep keep);
+    Workspace(Arena& arena, Model const& model, std::int64_t rows, Keep keep, Recompute recompute = Recompute::none);
     ~Workspace();
     std::int64_t rows() const;
     struct Buffers;
@@ -84,9 +91,15 @@ class Model {
     ~Model();
 
     ModelConfig const& config() const { return config_; }
+    // The model as this rank of the tensor axis has it.
+    ModelConfig const& local() const { return local_; }
+    TensorAxis& tensor_axis() const { return *tensor_axis_; }
     DType compute() const { return compute_; }
     // Ids that may be drawn or predicted: 0 .. this - 1.
     std::int64_t drawable_ids() const { return drawable_ids_; }
+    // What reads the logits of this model.
+    Vocabulary& vocabulary() { return vocabulary_; }
+    Vocabulary const& vocabulary() const { return vocabulary_; }
     ParameterSet& parameters() { return parameters_; }
     ParameterSet const& parameters() const { return parameters_; }
 
@@ -97,15 +110,16 @@ class Model {
     void pack(Arena& arena, Use use = Use::forward);
     void unpack();
 
+    // The passes are collective over the tensor axis: all its ranks have the same batch, and get the same results.
     // Runs the rows through all layers: stores their keys and values, returns the final norm's output [rows, hidden],
     // valid until the workspace is used again.
     TensorView forward(TokenBatch const& batch, KvCache& cache, Workspace& workspace);
-    // logits[n, vocabulary] (f32) of hidden[n, hidden].
+    // logits[n, vocabulary().part()] (f32) of hidden[n, hidden]. Not collective.
     void logits(TensorView out, TensorView hidden);
     // Writes or adds the gradient of sum_r weight[r] * -log p(targets[r]) over rows with weight != 0 into `gradients`
     // [flat_size] (whose padding is zero), for the batch of the last forward on this workspace (Keep::activations),
     // which must be whole sequences. Returns the loss sum in fp64, in row order. Never holds more than `logit_rows`
-    // rows of logits. Uses the activations up: once per forward.
+    // rows of logits. Uses the activations up: once per forward; `cache` is for what is computed again.
     // `is_final` (may be empty) is told, now and then, that this call writes no more to the elements from `first` on of
     // the flat vector; the last time, with 0, at the end.
     using GradientsFinal = std::function<void(std::int64_t first)>;
@@ -117,14 +131,18 @@ class Model {
 
   private:
     ModelConfig config_;
+    std::unique_ptr<TensorAxis> tensor_axis_;
+    ModelConfig local_;
     DType compute_;
     std::int64_t drawable_ids_;
+    Vocabulary vocabulary_;
     ParameterSet parameters_;
     Stream stream_;
     std::unique_ptr<ModelWeights> weights_;
 };
 
-// The parameters in order, with shapes and initialisation (residual projections scaled by 1/sqrt(2 layers)).
-std::vector<ParameterSpec> parameter_specs(ModelConfig const& config);
+// The parameters in order, with shapes, initialisation (residual projections scaled by 1/sqrt(2 layers)) and what each
+// rank of the tensor axis holds of them (model/tensor_parts.h; its errors).
+std::vector<ParameterSpec> parameter_specs(ModelConfig const& config, int tensor_ranks = 1);
 
 }  // namespace selvage

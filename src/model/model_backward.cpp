@@ -4,13 +4,7 @@
 #include <initializer_list>
 #include <utility>
 
-#include "kernels/cross_entropy.h"
-#include "kernels/embedding.h"
-#include "kernels/norm.h"
-#include "kernels/softmax.h"
-#include "model/kernel_options.h"
-#include "model/model_weights.h"
-#include "model/workspace.h"
+#include "model/forward_pass.h"
 
 namespace selvage {
 namespace {
@@ -18,9 +12,11 @@ namespace {
 using kernels::Accumulate;
 
 // The steps of one backward pass, last operation first. d.residual (d: buffers.backward) is the gradient of the
-// residual stream at the point reached.
+// residual stream at the point reached, own rows. Gradients of what all ranks of the tensor axis hold are sums over own
+// rows; the optimizer adds them up over the ranks.
 struct BackwardPass {
-    ModelConfig const& config;
+    ModelConfig const& config;  // of this rank
+    TensorAxis& axis;
     Workspace::Buffers& buffers;
     TokenBatch const& batch;
     TensorView gradients;
@@ -30,14 +26,19 @@ struct BackwardPass {
     TensorView matrix(Tensor const& tensor) const { return buffers.matrix(tensor); }
     TensorView used(Tensor const& tensor) const { return buffers.used(tensor); }
 
-    // d.residual as products read it, and the copy that has to be made for it.
-    TensorView residual_copy() const {
-        Tensor const& copy = buffers.backward->residual_operand;
-        return copy.view().empty() ? TensorView{} : matrix(copy);
-    }
+    // d.residual as products read it: all rows, in their type; and where a norm has to leave its own rows of that.
+    Tensor const& operand() const { return buffers.backward->operand; }
+    TensorView residual_copy() const { return operand().view().empty() ? TensorView{} : buffers.own_of_all(operand()); }
     TensorView residual_operand() const {
-        TensorView const copy = residual_copy();
-        return copy.empty() ? matrix(buffers.backward->residual) : copy;
+        return matrix(operand().view().empty() ? buffers.backward->residual : operand());
+    }
+    // d.normed, which is this rank's part of a sum over them, as that sum.
+    TensorView sum_of_normed() const {
+        BackwardBuffers const& d = *buffers.backward;
+        if (axis.size() == 1) return matrix(d.normed);
+        TensorView const sum = buffers.own(d.own_normed);
+        axis.sum(sum, matrix(d.normed), buffers.split, stream);
+        return sum;
     }
 
     // The gradients of weights that read the same `in`.
@@ -49,71 +50,103 @@ struct BackwardPass {
         kernels::linear_backward_weights(std::span(parts).first(count), in, how, stream);
     }
 
-    // d_in (+)= the gradient of the norm's input; `copy` as in kernels/norm.h.
+    // The same of `linear`, cut by its inputs, whose outputs' gradient is d.residual.
+    void weight_gradient_of_parts(Linear const& linear, TensorView in) const {
+        kernels::WeightGradient part = linear.gradient(gradients, residual_operand());
+        TensorView const d_bias = axis.size() == 1 ? TensorView{} : std::exchange(part.d_bias, TensorView{});
+        kernels::linear_backward_weights({&part, 1}, in, accumulate, stream);
+        if (d_bias.empty()) return;
+        if (accumulate == Accumulate::overwrite) kernels::fill(d_bias, 0, stream);
+        kernels::add_column_sums(d_bias, residual_copy(), stream);
+    }
+
+    // d_in (+)= the gradient of the norm's input, own rows; `copy` as in kernels/norm.h.
     void norm(TensorView d_in, TensorView copy, Accumulate to_input, TensorView d_out, TensorView in,
               Tensor const& mean, Tensor const& rstd, Norm const& norm) const {
         TensorView const d_weight = norm.weight.gradient(gradients);
         if (config.norm == NormKind::rmsnorm)
-            kernels::rmsnorm_backward(d_in, copy, to_input, d_weight, d_out, in, used(rstd), norm.weight.value, stream);
+            kernels::rmsnorm_backward(d_in, copy, to_input, d_weight, d_out, in, buffers.own(rstd), norm.weight.value,
+                                      stream);
         else
             kernels::layernorm_backward(d_in, copy, to_input, d_weight, norm.bias.gradient(gradients), d_out, in,
-                                        used(mean), used(rstd), norm.weight.value, stream);
+                                        buffers.own(mean), buffers.own(rstd), norm.weight.value, stream);
+    }
+
+    // Adds the gradient of a branch's input to d.residual.
+    void norm_of_branch(TensorView copy, TensorView in, Tensor const& mean, Tensor const& rstd,
+                        Norm const& weights) const {
+        norm(buffers.own(buffers.backward->residual), copy, Accumulate::add, sum_of_normed(), in, mean, rstd, weights);
     }
 
     // Adds the gradient of the MLP branch's input to d.residual; where the residual is parallel it goes to
     // d.second_branch, as d.residual is still read.
     void mlp(std::int64_t index, LayerWeights const& weights) const {
-        LayerActivations const& layer = buffers.layer(index);
+        MlpActivations const& kept = buffers.mlp(index);
         BackwardBuffers const& d = *buffers.backward;
         weights.down.backward_input(matrix(d.activated), residual_operand(), Accumulate::overwrite, stream);
-        weight_gradients({{weights.down, residual_operand()}}, matrix(layer.activated), accumulate);
-        TensorView d_up = matrix(layer.up);
+        weight_gradient_of_parts(weights.down, matrix(kept.activated));
+        TensorView d_up = matrix(kept.up);
         if (!gated(config)) {
             d_up = matrix(d.up);
-            kernels::gelu_backward(d_up, matrix(d.activated), matrix(layer.up), stream);
-            weight_gradients({{weights.up, d_up}}, matrix(layer.mlp_normed), accumulate);
+            kernels::gelu_backward(d_up, matrix(d.activated), matrix(kept.up), stream);
+            weight_gradients({{weights.up, d_up}}, matrix(kept.normed), accumulate);
         } else {
-            TensorView const d_gate = matrix(layer.gate);
-            kernels::gated_backward(d_gate, d_up, matrix(d.activated), matrix(layer.gate), matrix(layer.up),
+            TensorView const d_gate = matrix(kept.gate);
+            kernels::gated_backward(d_gate, d_up, matrix(d.activated), matrix(kept.gate), matrix(kept.up),
                                     gate_function(config), stream);
-            weight_gradients({{weights.up, d_up}, {weights.gate, d_gate}}, matrix(layer.mlp_normed), accumulate);
+            weight_gradients({{weights.up, d_up}, {weights.gate, d_gate}}, matrix(kept.normed), accumulate);
         }
         weights.up.backward_input(matrix(d.normed), d_up, Accumulate::overwrite, stream);
-        if (gated(config)) weights.gate.backward_input(matrix(d.normed), matrix(layer.gate), Accumulate::add, stream);
+        if (gated(config)) weights.gate.backward_input(matrix(d.normed), matrix(kept.gate), Accumulate::add, stream);
         if (config.parallel_residual)
-            norm(matrix(d.second_branch), {}, Accumulate::overwrite, matrix(d.normed), buffers.residual(index),
-                 layer.mlp_mean, layer.mlp_rstd, weights.mlp_norm);
-        else
-            norm(matrix(d.residual), residual_copy(), Accumulate::add, matrix(d.normed), matrix(layer.middle),
-                 layer.mlp_mean, layer.mlp_rstd, weights.mlp_norm);
+            return norm(buffers.own(d.second_branch), {}, Accumulate::overwrite, sum_of_normed(),
+                        buffers.residual(index), kept.mean, kept.rstd, weights.mlp_norm);
+        norm_of_branch(residual_copy(), buffers.own(kept.middle), kept.mean, kept.rstd, weights.mlp_norm);
+        gather(operand());
     }
 
     // Adds the gradient of the attention branch's input to d.residual.
     void attention(std::int64_t index, LayerWeights const& weights) const {
-        LayerActivations const& layer = buffers.layer(index);
+        AttentionActivations const& kept = buffers.attention(index);
         BackwardBuffers const& d = *buffers.backward;
         weights.output.backward_input(matrix(d.attended), residual_operand(), Accumulate::overwrite, stream);
-        weight_gradients({{weights.output, residual_operand()}}, matrix(layer.attended), accumulate);
-        kernels::attention_backward(used(d.query), used(d.key), used(d.value), used(d.attended), used(layer.attended),
-                                    used(layer.log_sum_exp), used(layer.query), used(layer.key), used(layer.value),
+        weight_gradient_of_parts(weights.output, matrix(kept.attended));
+        kernels::attention_backward(used(d.query), used(d.key), used(d.value), used(d.attended), used(kept.attended),
+                                    used(kept.log_sum_exp), used(kept.query), used(kept.key), used(kept.value),
                                     batch.segments, attention_scale(config), stream);
         kernels::RotaryOptions const rotary = rotary_options(config);
         kernels::rotary_backward(used(d.query), used(buffers.positions), rotary, stream);
         kernels::rotary_backward(used(d.key), used(buffers.positions), rotary, stream);
         weight_gradients(
             {{weights.query, matrix(d.query)}, {weights.key, matrix(d.key)}, {weights.value, matrix(d.value)}},
-            matrix(layer.normed), accumulate);
+            matrix(kept.normed), accumulate);
         weights.query.backward_input(matrix(d.normed), matrix(d.query), Accumulate::overwrite, stream);
         weights.key.backward_input(matrix(d.normed), matrix(d.key), Accumulate::add, stream);
         weights.value.backward_input(matrix(d.normed), matrix(d.value), Accumulate::add, stream);
-        if (config.parallel_residual) kernels::add_in_place(matrix(d.residual), matrix(d.second_branch), stream);
-        norm(matrix(d.residual), residual_copy(), Accumulate::add, matrix(d.normed), buffers.residual(index),
-             layer.mean, layer.rstd, weights.attention_norm);
+        if (config.parallel_residual)
+            kernels::add_in_place(buffers.own(d.residual), buffers.own(d.second_branch), stream);
+        // Behind the first layer is the embedding, which reads it in f32.
+        bool const for_embedding = index == 0 && axis.size() > 1;
+        Tensor const& copied = for_embedding ? buffers.partial : operand();
+        norm_of_branch(for_embedding ? buffers.own_of_all(copied) : residual_copy(), buffers.residual(index), kept.mean,
+                       kept.rstd, weights.attention_norm);
+        gather(copied);
+    }
+
+    void gather(Tensor const& rows) const {
+        if (!rows.view().empty()) axis.gather(matrix(rows), buffers.split);
+    }
+
+    void embedding(Weight const& table) const {
+        bool const split = axis.size() > 1;
+        kernels::embedding_backward(table.gradient(gradients),
+                                    matrix(split ? buffers.partial : buffers.backward->residual),
+                                    used(split ? buffers.local_tokens : buffers.tokens), stream);
     }
 
     // Rows first .. first + count - 1 of those with a target; `loss` goes on in row order.
-    void head_chunk(double& loss, TensorView d_hidden, std::int64_t first, std::int64_t count,
-                    Linear const& output) const {
+    void head_chunk(double& loss, TensorView d_hidden, std::int64_t first, std::int64_t count, Linear const& output,
+                    Vocabulary& vocabulary) const {
         HeadBuffers& head = *buffers.head;
         auto const copy = [&](Tensor const& to, auto const& from) {
             buffers.device.copy_to_device(to.view().raw(), from.data() + first,
@@ -128,13 +161,13 @@ struct BackwardPass {
         TensorView const log_sum_exp = head.log_sum_exp.first(count);
         kernels::gather_rows(hidden, matrix(buffers.hidden), head.rows.first(count), stream);
         output.forward(logits, hidden, stream);
-        kernels::log_sum_exp(log_sum_exp, logits, stream);
-        kernels::target_log_probability(head.log_probability.first(count), logits, log_sum_exp,
-                                        head.targets.first(count), stream);
+        vocabulary.log_sum_exp(log_sum_exp, logits, stream);
+        vocabulary.target_log_probability(head.log_probability.first(count), logits, log_sum_exp,
+                                          head.targets.first(count), stream);
         buffers.device.copy_to_host(head.host_log_probability.data(), head.log_probability.view().raw(),
                                     static_cast<std::size_t>(count) * sizeof(float), stream);
-        kernels::cross_entropy_backward(d_logits, logits, log_sum_exp, head.targets.first(count),
-                                        head.weights.first(count), stream);
+        vocabulary.cross_entropy_backward(d_logits, logits, log_sum_exp, head.targets.first(count),
+                                          head.weights.first(count), stream);
         weight_gradients({{output, d_logits}}, hidden, first == 0 ? accumulate : Accumulate::add);
         output.backward_input(head.d_hidden.first(count), d_logits, Accumulate::overwrite, stream);
         kernels::scatter_rows(d_hidden, head.d_hidden.first(count), head.rows.first(count), stream);
@@ -173,9 +206,8 @@ void clear_added_gradients(ParameterSet const& parameters, std::vector<Linear*> 
 
 }  // namespace
 
-// Keys and values are kept with the activations, so the pages are not read again.
 double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights,
-                       KvCache& /*cache*/, Workspace& workspace, TensorView gradients, Accumulate accumulate,
+                       KvCache& cache, Workspace& workspace, TensorView gradients, Accumulate accumulate,
                        GradientsFinal const& is_final) {
     // Parameters lie in the order of the forward pass.
     auto const final_from = [&](std::int64_t first) {
@@ -203,25 +235,34 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
     if (accumulate == Accumulate::overwrite)
         clear_added_gradients(parameters_, weights_->matrices(), gradients, stream_);
 
-    BackwardPass const pass{config_, buffers, batch, gradients, accumulate, stream_};
+    BackwardPass const pass{local_, *tensor_axis_, buffers, batch, gradients, accumulate, stream_};
+    ForwardPass const again{local_, *tensor_axis_, buffers, batch, stream_};
     BackwardBuffers const& d = *buffers.backward;
     TensorView const d_hidden = pass.matrix(d.normed);
     kernels::fill(d_hidden, 0, stream_);
     double loss = 0;
     for (std::int64_t first = 0; first < target_rows; first += head.chunk_rows)
-        pass.head_chunk(loss, d_hidden, first, std::min(head.chunk_rows, target_rows - first), weights_->output);
-    pass.norm(pass.matrix(d.residual), pass.residual_copy(), Accumulate::overwrite, d_hidden,
+        pass.head_chunk(loss, d_hidden, first, std::min(head.chunk_rows, target_rows - first), weights_->output,
+                        vocabulary_);
+    pass.norm(buffers.own(d.residual), pass.residual_copy(), Accumulate::overwrite, pass.sum_of_normed(),
               buffers.residual(config_.layers), buffers.mean, buffers.rstd, weights_->final_norm);
+    pass.gather(pass.operand());
     final_from(weights_->final_norm.weight.parameter->offset);
     for (std::int64_t index = config_.layers - 1; index >= 0; --index) {
         LayerWeights const& layer = weights_->layers[static_cast<std::size_t>(index)];
+        if (buffers.recompute == Recompute::block) {
+            again.attention_inner(index, layer, cache.layer(index), again.kept_entering(index));
+            again.attention_output(index, layer);
+            again.mlp_inner(index, layer);
+        }
         pass.mlp(index, layer);
         final_from(layer.mlp_norm.weight.parameter->offset);
+        if (buffers.recompute == Recompute::attention)
+            again.attention_inner(index, layer, cache.layer(index), again.kept_entering(index));
         pass.attention(index, layer);
         final_from(layer.attention_norm.weight.parameter->offset);
     }
-    kernels::embedding_backward(weights_->embedding.gradient(gradients), pass.matrix(d.residual),
-                                pass.used(buffers.tokens), stream_);
+    pass.embedding(weights_->embedding);
     final_from(0);
     return loss;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model/model.h"
+#include "model/tensor_parts.h"
 
 namespace selvage {
 namespace {
@@ -12,11 +13,19 @@ std::string layer_prefix(std::int64_t layer) { return fmt::format("layers.{}.", 
 
 class SpecList {
   public:
-    void matrix(std::string name, std::int64_t out, std::int64_t in, float deviation) {
-        specs_.push_back({std::move(name), Shape{out, in}, InitKind::normal, deviation, true});
+    void matrix(std::string name, std::int64_t out, std::int64_t in, float deviation, Cut cut) {
+        specs_.push_back({std::move(name), Shape{out, in}, InitKind::normal, deviation, true, std::move(cut)});
     }
-    void linear(std::string const& name, std::int64_t out, std::int64_t in, bool bias, float deviation) {
-        matrix(name + ".weight", out, in, deviation);
+    // Cut by outputs: the bias goes with them.
+    void linear(std::string const& name, std::int64_t out, std::int64_t in, bool bias, float deviation,
+                std::vector<Range> const& outputs) {
+        matrix(name + ".weight", out, in, deviation, {0, outputs});
+        if (bias) specs_.push_back({name + ".bias", Shape{out}, InitKind::zeros, 0, false, {0, outputs}});
+    }
+    // Cut by inputs: the bias is added to the sum over the ranks.
+    void linear_of_parts(std::string const& name, std::int64_t out, std::int64_t in, bool bias, float deviation,
+                         std::vector<Range> const& inputs) {
+        matrix(name + ".weight", out, in, deviation, {1, inputs});
         if (bias) specs_.push_back({name + ".bias", Shape{out}, InitKind::zeros, 0, false});
     }
     void norm(std::string const& name, ModelConfig const& config) {
@@ -47,29 +56,33 @@ Linear find_linear(ParameterSet const& parameters, std::string const& name) {
 
 }  // namespace
 
-std::vector<ParameterSpec> parameter_specs(ModelConfig const& config) {
+std::vector<ParameterSpec> parameter_specs(ModelConfig const& config, int tensor_ranks) {
     // Normal(0, 0.02) and the residual projections' scale are GPT-2's (Radford et al. 2019).
     float const deviation = 0.02F;
     auto const residual_deviation = static_cast<float>(0.02 / std::sqrt(2.0 * static_cast<double>(config.layers)));
     std::int64_t const query_size = config.heads * config.head_size;
     std::int64_t const kv_size = config.kv_heads * config.head_size;
+    TensorParts const parts = tensor_parts(config, tensor_ranks);
     SpecList list;
-    list.matrix("embedding.weight", config.vocabulary, config.hidden, deviation);
+    list.matrix("embedding.weight", config.vocabulary, config.hidden, deviation, {0, parts.vocabulary});
     for (std::int64_t layer = 0; layer < config.layers; ++layer) {
         std::string const prefix = layer_prefix(layer);
         list.norm(prefix + "attention_norm", config);
-        list.linear(prefix + "attention.query", query_size, config.hidden, config.attention_bias, deviation);
-        list.linear(prefix + "attention.key", kv_size, config.hidden, config.attention_bias, deviation);
-        list.linear(prefix + "attention.value", kv_size, config.hidden, config.attention_bias, deviation);
-        list.linear(prefix + "attention.output", config.hidden, query_size, config.output_bias, residual_deviation);
+        list.linear(prefix + "attention.query", query_size, config.hidden, config.attention_bias, deviation,
+                    parts.query);
+        list.linear(prefix + "attention.key", kv_size, config.hidden, config.attention_bias, deviation, parts.key);
+        list.linear(prefix + "attention.value", kv_size, config.hidden, config.attention_bias, deviation, parts.key);
+        list.linear_of_parts(prefix + "attention.output", config.hidden, query_size, config.output_bias,
+                             residual_deviation, parts.query);
         list.norm(prefix + "mlp_norm", config);
         if (config.activation != ActivationKind::gelu)
-            list.linear(prefix + "mlp.gate", config.ffn, config.hidden, config.mlp_bias, deviation);
-        list.linear(prefix + "mlp.up", config.ffn, config.hidden, config.mlp_bias, deviation);
-        list.linear(prefix + "mlp.down", config.hidden, config.ffn, config.mlp_bias, residual_deviation);
+            list.linear(prefix + "mlp.gate", config.ffn, config.hidden, config.mlp_bias, deviation, parts.ffn);
+        list.linear(prefix + "mlp.up", config.ffn, config.hidden, config.mlp_bias, deviation, parts.ffn);
+        list.linear_of_parts(prefix + "mlp.down", config.hidden, config.ffn, config.mlp_bias, residual_deviation,
+                             parts.ffn);
     }
     list.norm("final_norm", config);
-    if (!config.tied) list.matrix("output.weight", config.vocabulary, config.hidden, deviation);
+    if (!config.tied) list.matrix("output.weight", config.vocabulary, config.hidden, deviation, {0, parts.vocabulary});
     return list.take();
 }
 
@@ -102,10 +115,10 @@ std::vector<Linear*> ModelWeights::matrices() {
     return all;
 }
 
-void Linear::forward(TensorView out, TensorView in, Stream& stream) const {
-    if (packed) return kernels::linear_forward(out, in, *packed, bias.value, stream);
+void Linear::forward(TensorView out, TensorView in, TensorView added, Stream& stream) const {
+    if (packed) return kernels::linear_forward(out, in, *packed, added, stream);
     SELVAGE_CHECK(in.dtype() == DType::f32, "a forward pass in {} without packed weights", name_of(in.dtype()));
-    kernels::linear_forward(out, in, weight.value, bias.value, stream);
+    kernels::linear_forward(out, in, weight.value, added, stream);
 }
 
 void Linear::backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const {

@@ -27,11 +27,15 @@ struct Norm {
 struct Linear {
     Weight weight, bias;
     std::optional<kernels::PackedWeight> packed;  // see Model::pack
-    void forward(TensorView out, TensorView in, Stream& stream) const;
+    void forward(TensorView out, TensorView in, Stream& stream) const { forward(out, in, bias.value, stream); }
+    void forward_without_bias(TensorView out, TensorView in, Stream& stream) const { forward(out, in, {}, stream); }
     void backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const;
     kernels::WeightGradient gradient(TensorView gradients, TensorView d_out) const {
         return {weight.gradient(gradients), bias.gradient(gradients), d_out};
     }
+
+  private:
+    void forward(TensorView out, TensorView in, TensorView added, Stream& stream) const;
 };
 
 struct LayerWeights {

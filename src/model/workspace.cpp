@@ -15,48 +15,54 @@ Tensor float_tensor(Arena& arena, char const* name, Shape shape) { return Tensor
 
 }  // namespace
 
-LayerActivations::LayerActivations(Arena& arena, Model const& model, std::int64_t rows) {
-    ModelConfig const& config = model.config();
+AttentionActivations::AttentionActivations(Arena& arena, Model const& model, RowCounts rows) {
+    ModelConfig const& config = model.local();
     auto const floats = [&](Shape shape) { return float_tensor(arena, activations_name, shape); };
     auto const operand = [&](Shape shape) { return Tensor(arena, activations_name, model.compute(), shape); };
-    normed = operand({rows, config.hidden});
-    rstd = floats({rows});
-    query = operand({rows, config.heads, config.head_size});
-    key = operand({rows, config.kv_heads, config.head_size});
-    value = operand({rows, config.kv_heads, config.head_size});
-    attended = operand({rows, config.heads, config.head_size});
-    log_sum_exp = floats({rows, config.heads});
-    middle = floats({rows, config.hidden});
-    mlp_normed = operand({rows, config.hidden});
-    mlp_rstd = floats({rows});
-    if (config.norm == NormKind::layernorm) {
-        mean = floats({rows});
-        mlp_mean = floats({rows});
-    }
-    if (gated(config)) gate = operand({rows, config.ffn});
-    up = operand({rows, config.ffn});
-    activated = operand({rows, config.ffn});
+    normed = operand({rows.all, config.hidden});
+    rstd = floats({rows.own});
+    if (config.norm == NormKind::layernorm) mean = floats({rows.own});
+    query = operand({rows.all, config.heads, config.head_size});
+    key = operand({rows.all, config.kv_heads, config.head_size});
+    value = operand({rows.all, config.kv_heads, config.head_size});
+    attended = operand({rows.all, config.heads, config.head_size});
+    log_sum_exp = floats({rows.all, config.heads});
 }
 
-BackwardBuffers::BackwardBuffers(Arena& arena, Model const& model, std::int64_t rows) {
-    ModelConfig const& config = model.config();
+MlpActivations::MlpActivations(Arena& arena, Model const& model, RowCounts rows) {
+    ModelConfig const& config = model.local();
+    auto const floats = [&](Shape shape) { return float_tensor(arena, activations_name, shape); };
+    auto const operand = [&](Shape shape) { return Tensor(arena, activations_name, model.compute(), shape); };
+    middle = floats({rows.own, config.hidden});
+    normed = operand({rows.all, config.hidden});
+    rstd = floats({rows.own});
+    if (config.norm == NormKind::layernorm) mean = floats({rows.own});
+    if (gated(config)) gate = operand({rows.all, config.ffn});
+    up = operand({rows.all, config.ffn});
+    activated = operand({rows.all, config.ffn});
+}
+
+BackwardBuffers::BackwardBuffers(Arena& arena, Model const& model, RowCounts rows) {
+    ModelConfig const& config = model.local();
+    bool const split = model.tensor_axis().size() > 1;
     auto const floats = [&](Shape shape) { return float_tensor(arena, backward_name, shape); };
-    auto const operand = [&](Shape shape) { return Tensor(arena, backward_name, model.compute(), shape); };
-    residual = floats({rows, config.hidden});
-    normed = floats({rows, config.hidden});
-    if (model.compute() != DType::f32) residual_operand = operand({rows, config.hidden});
-    if (config.parallel_residual) second_branch = floats({rows, config.hidden});
-    query = operand({rows, config.heads, config.head_size});
-    key = operand({rows, config.kv_heads, config.head_size});
-    value = operand({rows, config.kv_heads, config.head_size});
-    attended = operand({rows, config.heads, config.head_size});
-    activated = operand({rows, config.ffn});
-    if (!gated(config)) up = operand({rows, config.ffn});
+    auto const typed = [&](Shape shape) { return Tensor(arena, backward_name, model.compute(), shape); };
+    residual = floats({rows.own, config.hidden});
+    if (model.compute() != DType::f32 || split) operand = typed({rows.all, config.hidden});
+    normed = floats({rows.all, config.hidden});
+    if (split) own_normed = floats({rows.own, config.hidden});
+    if (config.parallel_residual) second_branch = floats({rows.own, config.hidden});
+    query = typed({rows.all, config.heads, config.head_size});
+    key = typed({rows.all, config.kv_heads, config.head_size});
+    value = typed({rows.all, config.kv_heads, config.head_size});
+    attended = typed({rows.all, config.heads, config.head_size});
+    activated = typed({rows.all, config.ffn});
+    if (!gated(config)) up = typed({rows.all, config.ffn});
 }
 
 HeadBuffers::HeadBuffers(Arena& arena, Model const& model, std::int64_t rows_of_batch)
     : chunk_rows(std::min(rows_of_batch, Model::logit_rows)) {
-    ModelConfig const& config = model.config();
+    ModelConfig const& config = model.local();
     logits = float_tensor(arena, "logits", {chunk_rows, config.vocabulary});
     auto const make = [&](DType dtype, Shape shape) { return Tensor(arena, backward_name, dtype, shape); };
     if (model.compute() != DType::f32) d_logits = make(model.compute(), {chunk_rows, config.vocabulary});
@@ -73,27 +79,38 @@ HeadBuffers::HeadBuffers(Arena& arena, Model const& model, std::int64_t rows_of_
     host_log_probability.resize(static_cast<std::size_t>(chunk_rows));
 }
 
-Workspace::Buffers::Buffers(Arena& arena, Model const& model, std::int64_t rows_of_batch, Keep keep)
+Workspace::Buffers::Buffers(Arena& arena, Model const& model, std::int64_t rows_of_batch, Keep keep,
+                            Recompute recompute_)
     : device(arena.device()),
       rows(rows_of_batch),
+      split(keep == Keep::activations ? TensorAxis::Split::always : TensorAxis::Split::for_many),
+      recompute(recompute_),
       tokens(arena, activations_name, DType::i32, {rows}),
       positions(arena, activations_name, DType::i32, {rows}) {
-    ModelConfig const& config = model.config();
+    ModelConfig const& config = model.local();
     bool const all = keep == Keep::activations;
+    RowCounts const counts{rows, model.tensor_axis().most_own(rows, split)};
     for (std::int64_t i = 0; i < (all ? config.layers + 1 : 1); ++i)
-        residuals.push_back(float_tensor(arena, activations_name, {rows, config.hidden}));
-    for (std::int64_t i = 0; i < (all ? config.layers : 1); ++i) layers.emplace_back(arena, model, rows);
-    branch = float_tensor(arena, activations_name, {rows, config.hidden});
+        residuals.push_back(float_tensor(arena, activations_name, {counts.own, config.hidden}));
+    auto const kept = [&](bool each) { return all && each ? config.layers : 1; };
+    for (std::int64_t i = 0; i < kept(recompute == Recompute::none); ++i) attentions.emplace_back(arena, model, counts);
+    for (std::int64_t i = 0; i < kept(recompute != Recompute::block); ++i) mlps.emplace_back(arena, model, counts);
+    branch = float_tensor(arena, activations_name, {counts.own, config.hidden});
+    if (model.tensor_axis().size() > 1) {
+        partial = float_tensor(arena, activations_name, {rows, config.hidden});
+        local_tokens = Tensor(arena, activations_name, DType::i32, {rows});
+    }
     hidden = Tensor(arena, activations_name, model.compute(), {rows, config.hidden});
-    rstd = float_tensor(arena, activations_name, {rows});
-    if (config.norm == NormKind::layernorm) mean = float_tensor(arena, activations_name, {rows});
+    rstd = float_tensor(arena, activations_name, {counts.own});
+    if (config.norm == NormKind::layernorm) mean = float_tensor(arena, activations_name, {counts.own});
     if (!all) return;
-    backward.emplace(arena, model, rows);
+    backward.emplace(arena, model, counts);
     head.emplace(arena, model, rows);
 }
 
-void Workspace::Buffers::start(TokenBatch const& batch, ModelConfig const& config, Stream& stream) {
+void Workspace::Buffers::start(TokenBatch const& batch, Model const& model, Stream& stream) {
     auto const count = static_cast<std::int64_t>(batch.tokens.size());
+    std::int64_t const vocabulary = model.config().vocabulary;
     SELVAGE_CHECK(count <= rows, "{} rows in a workspace for {}", count, rows);
     SELVAGE_CHECK(batch.positions.size() == batch.tokens.size(), "{} positions for {} tokens", batch.positions.size(),
                   count);
@@ -105,24 +122,30 @@ void Workspace::Buffers::start(TokenBatch const& batch, ModelConfig const& confi
     }
     SELVAGE_CHECK(covered == count, "segments cover {} of {} rows", covered, count);
     for (std::int32_t const token : batch.tokens)
-        SELVAGE_CHECK(0 <= token && token < config.vocabulary, "token {} of {}", token, config.vocabulary);
+        SELVAGE_CHECK(0 <= token && token < vocabulary, "token {} of {}", token, vocabulary);
     batch_rows = count;
+    own_rows = model.tensor_axis().own(count, split);
     activations_valid = false;
     if (count == 0) return;
-    device.copy_to_device(tokens.view().raw(), batch.tokens.data(), batch.tokens.size_bytes(), stream);
-    device.copy_to_device(positions.view().raw(), batch.positions.data(), batch.positions.size_bytes(), stream);
+    auto const copy = [&](Tensor const& to, std::span<std::int32_t const> from) {
+        device.copy_to_device(to.view().raw(), from.data(), from.size_bytes(), stream);
+    };
+    copy(tokens, batch.tokens);
+    copy(positions, batch.positions);
+    if (local_tokens.view().empty()) return;
+    auto const first = static_cast<std::int32_t>(model.vocabulary().part().begin);
+    std::vector<std::int32_t> shifted(batch.tokens.begin(), batch.tokens.end());
+    for (std::int32_t& token : shifted) token -= first;
+    copy(local_tokens, shifted);
+    stream.synchronize();
 }
 
 TensorView Workspace::Buffers::residual(std::int64_t layer) const {
-    return residuals[residuals.size() == 1 ? 0 : static_cast<std::size_t>(layer)].first(batch_rows);
+    return own(residuals[residuals.size() == 1 ? 0 : static_cast<std::size_t>(layer)]);
 }
 
-LayerActivations const& Workspace::Buffers::layer(std::int64_t layer) const {
-    return layers[layers.size() == 1 ? 0 : static_cast<std::size_t>(layer)];
-}
-
-Workspace::Workspace(Arena& arena, Model const& model, std::int64_t rows, Keep keep)
-    : buffers_(std::make_unique<Buffers>(arena, model, rows, keep)) {
+Workspace::Workspace(Arena& arena, Model const& model, std::int64_t rows, Keep keep, Recompute recompute)
+    : buffers_(std::make_unique<Buffers>(arena, model, rows, keep, recompute)) {
     SELVAGE_CHECK(rows >= 1, "workspace for {} rows", rows);
 }
 Workspace::~Workspace() = default;

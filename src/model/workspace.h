@@ -5,26 +5,41 @@
 #include <vector>
 
 #include "model/model.h"
+#include "model/tensor_axis.h"
 
 namespace selvage {
 
-// What one layer leaves for its backward pass; row-major [rows, ...]. In inference all layers share one.
-struct LayerActivations {
-    LayerActivations(Arena& arena, Model const& model, std::int64_t rows);
-    Tensor normed, mean, rstd;  // of the attention norm; mean is used by LayerNorm only
+// Rows of the batch that a tensor has room for: all of them, or those of this rank of the tensor axis, which norms and
+// the residual stream are split over ("own" below).
+struct RowCounts {
+    std::int64_t all = 0;
+    std::int64_t own = 0;
+};
+
+// What the attention of one layer leaves for its backward pass; row-major [rows, ...].
+struct AttentionActivations {
+    AttentionActivations(Arena& arena, Model const& model, RowCounts rows);
+    Tensor normed, mean, rstd;  // mean and rstd of own rows, mean is used by LayerNorm only
     Tensor query, key, value;   // query and key after the rotary turn
     Tensor attended, log_sum_exp;
-    Tensor middle;  // the residual stream after attention (f32)
-    Tensor mlp_normed, mlp_mean, mlp_rstd;
+};
+
+// And its MLP.
+struct MlpActivations {
+    MlpActivations(Arena& arena, Model const& model, RowCounts rows);
+    Tensor middle;  // the residual stream after attention (f32, own rows)
+    Tensor normed, mean, rstd;
     Tensor gate, up, activated;  // gate is empty for plain GELU
 };
 
 // Backward scratch, shared by the layers.
 struct BackwardBuffers {
-    BackwardBuffers(Arena& arena, Model const& model, std::int64_t rows);
-    Tensor residual, normed;  // f32
-    Tensor residual_operand;  // bf16 only: the rounded copy of `residual` that products read
-    Tensor second_branch;     // parallel residual only; f32
+    BackwardBuffers(Arena& arena, Model const& model, RowCounts rows);
+    Tensor residual;       // f32, own rows
+    Tensor operand;        // of all rows, as products read it: a copy of `residual` in bf16, or where rows are split
+    Tensor normed;         // f32, all rows
+    Tensor own_normed;     // where rows are split: the sum of `normed` over the ranks, own rows
+    Tensor second_branch;  // parallel residual only; f32, own rows
     Tensor query, key, value, attended;
     Tensor activated;
     Tensor up;  // plain GELU only; gated activations write over gate and up
@@ -43,13 +58,15 @@ struct HeadBuffers {
 };
 
 struct Workspace::Buffers {
-    Buffers(Arena& arena, Model const& model, std::int64_t rows, Keep keep);
+    Buffers(Arena& arena, Model const& model, std::int64_t rows, Keep keep, Recompute recompute);
     // Copies the batch's tokens and positions in; checks that the segments cover its rows.
-    void start(TokenBatch const& batch, ModelConfig const& config, Stream& stream);
+    void start(TokenBatch const& batch, Model const& model, Stream& stream);
 
-    // The residual stream that enters `layer`; layers + 1 of them, or one for all.
+    // The residual stream that enters `layer`, own rows; layers + 1 of them, or one for all.
     TensorView residual(std::int64_t layer) const;
-    LayerActivations const& layer(std::int64_t layer) const;
+    // In inference, and where they are computed again, all layers share one.
+    AttentionActivations const& attention(std::int64_t layer) const { return of(attentions, layer); }
+    MlpActivations const& mlp(std::int64_t layer) const { return of(mlps, layer); }
     // The rows of this batch, in the buffer's shape or as a matrix.
     TensorView used(Tensor const& tensor) const { return tensor.first(batch_rows); }
     TensorView matrix(Tensor const& tensor) const {
@@ -57,17 +74,33 @@ struct Workspace::Buffers {
         return view.reshape({batch_rows, view.elements() / batch_rows});
     }
 
+    TensorView own(Tensor const& tensor) const { return tensor.first(own_rows.size()); }
+    // Own rows of a tensor that has room for all.
+    TensorView own_of_all(Tensor const& tensor) const { return matrix(tensor).rows(own_rows.begin, own_rows.end); }
+
     Device& device;
     std::int64_t rows;
-    std::int64_t batch_rows = 0;     // of the last forward
+    TensorAxis::Split split;
+    Recompute recompute;
+    std::int64_t batch_rows = 0;  // of the last forward
+    Range own_rows;
     bool activations_valid = false;  // forward sets it, backward clears it
     Tensor tokens, positions;
+    Tensor local_tokens;  // where the vocabulary is split: as rows of this rank's part, outside of it elsewhere
     std::vector<Tensor> residuals;
-    Tensor branch;  // output of attention or MLP, not yet added to the residual stream (f32)
-    std::vector<LayerActivations> layers;
-    Tensor hidden, mean, rstd;  // output of the final norm
+    Tensor branch;   // output of attention or MLP, not yet added to the residual stream (f32, own rows)
+    Tensor partial;  // where there are several ranks: this rank's part of a sum over them (f32)
+    std::vector<AttentionActivations> attentions;
+    std::vector<MlpActivations> mlps;
+    Tensor hidden, mean, rstd;  // output of the final norm, and its statistics of own rows
     std::optional<BackwardBuffers> backward;
     std::optional<HeadBuffers> head;
+
+  private:
+    template <class Kept>
+    static Kept const& of(std::vector<Kept> const& all, std::int64_t layer) {
+        return all[all.size() == 1 ? 0 : static_cast<std::size_t>(layer)];
+    }
 };
 
 }  // namespace selvage

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "comm/ordered.h"
+#include "kernels/activation.h"
 #include "kernels/adamw.h"
 
 namespace selvage {
@@ -41,8 +42,9 @@ ShardedAdamW::ShardedAdamW(Arena& arena, ProcessGrid const& grid, ParameterSet& 
         block_bytes_.push_back(static_cast<std::size_t>(split.block_range(r).size()) * sizeof(double));
     }
     pieces_ = pieces_of(parameters, shard());
+    find_shared();
     own_sums_.resize(static_cast<std::size_t>(split.block_range(rank_).size()));
-    block_sums_.resize(static_cast<std::size_t>(split.blocks()));
+    block_sums_.resize(static_cast<std::size_t>(split.blocks() * grid.size(Axis::tensor)));
     first_moment_ = Tensor(arena, "first moment", DType::f32, {shard().size()});
     second_moment_ = Tensor(arena, "second moment", DType::f32, {shard().size()});
 }
@@ -55,9 +57,63 @@ void ShardedAdamW::add_squares(TensorView gradient, Range part) {
                                        block, stream_);
 }
 
+// Of elements that several ranks hold the first of them counts.
+void ShardedAdamW::find_shared() {
+    for (Parameter const& parameter : parameters_.parameters()) {
+        Range const held{parameter.offset, parameter.offset + parameter.shape.elements()};
+        Range const part = shard().intersect(held);
+        if (part.size() == 0) continue;
+        Range const here{part.begin - shard().begin, part.end - shard().begin};
+        Cut const& cut = parameter.spec.cut;
+        int const first = first_holder(cut, parameters_.rank());
+        bool const shared =
+            first < parameters_.rank() || (first + 1 < parameters_.ranks() && cut.same(first, first + 1));
+        if (shared) shared_.push_back({here, &cut});
+        if (first == parameters_.rank()) counted_.push_back(here);
+    }
+}
+
+void ShardedAdamW::sum_shared(TensorView gradient) {
+    std::int64_t elements = 0;
+    for (Shared const& part : shared_) elements += part.elements.size();
+    auto const ranks = static_cast<std::size_t>(parameters_.ranks());
+    std::vector<float> mine, all(static_cast<std::size_t>(elements) * ranks);
+    float* const values = gradient.as<float>();
+    for (Shared const& part : shared_)
+        mine.insert(mine.end(), values + part.elements.begin, values + part.elements.end);
+    grid_.axis(Axis::tensor).all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
+    std::size_t at = 0;
+    for (Shared const& part : shared_) {
+        TensorView const sum = gradient.rows(part.elements.begin, part.elements.end);
+        kernels::fill(sum, 0, stream_);
+        for (std::size_t r = 0; r < ranks; ++r)
+            if (part.cut->same(parameters_.rank(), static_cast<int>(r)))
+                kernels::add_in_place(sum, TensorView::of(all.data() + r * mine.size() + at, sum.shape()), stream_);
+        at += static_cast<std::size_t>(part.elements.size());
+    }
+}
+
+void ShardedAdamW::add_counted_squares(TensorView gradient) {
+    constexpr std::int64_t block = ParameterSet::block_elements;
+    std::fill(own_sums_.begin(), own_sums_.end(), 0.0);
+    for (Range part : counted_)
+        while (part.size() > 0) {
+            std::int64_t const index = part.begin / block;
+            std::int64_t const end = std::min(part.end, (index + 1) * block);
+            double sum = 0;
+            kernels::block_sums_of_squares(&sum, gradient.rows(part.begin, end), end - part.begin, stream_);
+            own_sums_[static_cast<std::size_t>(index)] += sum;
+            part.begin = end;
+        }
+}
+
 double ShardedAdamW::sum_of_squares() {
-    grid_.data().all_gather_v(std::as_bytes(std::span(own_sums_)), std::as_writable_bytes(std::span(block_sums_)),
-                              block_bytes_);
+    auto const blocks = block_sums_.size() / static_cast<std::size_t>(parameters_.ranks());
+    std::span<double> const of_rank = std::span(block_sums_).first(blocks);
+    grid_.data().all_gather_v(std::as_bytes(std::span(own_sums_)), std::as_writable_bytes(of_rank), block_bytes_);
+    if (parameters_.ranks() == 1) return tree_sum(block_sums_);
+    std::vector<double> const mine(of_rank.begin(), of_rank.end());
+    grid_.axis(Axis::tensor).all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(block_sums_)));
     return tree_sum(block_sums_);
 }
 
@@ -93,7 +149,13 @@ ShardedAdamW::Result ShardedAdamW::step(TensorView gradient, double weight_sum, 
                                         std::int64_t total_steps, Squares squares) {
     SELVAGE_CHECK(gradient.elements() == shard().size(), "gradient of {} elements for a shard of {}",
                   gradient.elements(), shard().size());
-    if (squares == Squares::to_do) add_squares(gradient, {0, shard().size()});
+    if (parameters_.ranks() > 1) {
+        SELVAGE_CHECK(squares == Squares::to_do, "squares of gradients that are not summed over the tensor axis");
+        sum_shared(gradient);
+        add_counted_squares(gradient);
+    } else if (squares == Squares::to_do) {
+        add_squares(gradient, {0, shard().size()});
+    }
     Result result;
     result.learning_rate = learning_rate_at(options_, step, total_steps);
     result.grad_norm = std::sqrt(sum_of_squares()) / weight_sum;

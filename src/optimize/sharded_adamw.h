@@ -32,8 +32,9 @@ class ShardedAdamW {
     void add_squares(TensorView gradient, Range part);
     enum class Squares : std::uint8_t { to_do, done };  // done: add_squares() had all of the gradient
 
-    // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data: norm,
-    // clip, update of the shard, then all ranks gather the new values.
+    // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data and
+    // tensor: sums over the tensor axis of what its ranks share (in place), norm, clip, update of the shard, then all
+    // ranks gather the new values. Squares::done is for grids without a tensor axis.
     Result step(TensorView gradient, double weight_sum, std::int64_t step, std::int64_t total_steps,
                 Squares squares = Squares::to_do);
 
@@ -44,6 +45,14 @@ class ShardedAdamW {
         bool weight_decay = true;
     };
     static std::vector<Piece> pieces_of(ParameterSet const& parameters, Range shard);
+    // Parts of the shard that other ranks of the tensor axis hold too, and what this rank counts in the norm.
+    struct Shared {
+        Range elements;  // of the shard
+        Cut const* cut;
+    };
+    void find_shared();
+    void sum_shared(TensorView gradient);
+    void add_counted_squares(TensorView gradient);
     // Of the whole gradient: fp64 sums per block, gathered in block order, one fixed tree.
     double sum_of_squares();
     void update(TensorView gradient, double gradient_scale, double learning_rate, std::int64_t step);
@@ -57,6 +66,8 @@ class ShardedAdamW {
     std::vector<Range> shards_;
     std::vector<std::size_t> value_bytes_, block_bytes_;  // per rank
     std::vector<Piece> pieces_;
+    std::vector<Shared> shared_;
+    std::vector<Range> counted_;  // of the shard
     std::vector<double> own_sums_, block_sums_;
     Tensor first_moment_, second_moment_;
 };

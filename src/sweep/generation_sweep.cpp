@@ -78,8 +78,10 @@ class Sweep {
         Timer const timer;
         std::int64_t const rows = std::max(options_.data.context, options_.train.micro_batch_tokens);
         ForcedPass pass(arena_, model_, rows, options_.run.seed);
-        constexpr std::size_t at_once = 64;  // sequences between two progress reports
-        for (std::size_t begin = 0; begin < items.size() && keep_going_(); begin += at_once) {
+        constexpr std::size_t at_once = 64;              // sequences between two progress reports
+        Communicator& group = grid_.axis(Axis::tensor);  // its ranks run every pass together
+        auto const keep_going = [&] { return min_over(group, keep_going_() ? 1 : 0) != 0; };
+        for (std::size_t begin = 0; begin < items.size() && keep_going(); begin += at_once) {
             std::size_t const end = std::min(items.size(), begin + at_once);
             std::vector<Draft> part = forced_drafts(pass, items.subspan(begin, end - begin));
             std::move(part.begin(), part.end(), std::back_inserter(drafts));
@@ -101,7 +103,8 @@ class Sweep {
             progress.update(static_cast<double>(done * grid_.data().size()));
             return keep_going_();
         };
-        DistributedDrafts part = run_distributed(engine, grid_.data(), round_, options_.generate.streams, work);
+        DistributedDrafts part =
+            run_distributed(engine, grid_.data(), round_, options_.generate.streams, work, &grid_.axis(Axis::tensor));
         std::move(part.drafts.begin(), part.drafts.end(), std::back_inserter(drafts));
         busy_seconds_ += part.busy_seconds;
     }

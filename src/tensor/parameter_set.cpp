@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/parameter_set.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <utility>
@@ -23,15 +24,82 @@ float normal(PhiloxCounter const& words) {
     return static_cast<float>(std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v));
 }
 
+// run(element of the whole, index in the part from part.begin, count) for what is in one piece.
+template <class Run>
+void over_runs(Placement const& place, Range part, Run const& run) {
+    for (std::int64_t i = part.begin; i < part.end;) {
+        std::int64_t const column = i % place.columns;
+        std::int64_t const count = std::min(part.end - i, place.columns - column);
+        run(place.first + i / place.columns * place.stride + column, i - part.begin, count);
+        i += count;
+    }
+}
+
 }  // namespace
 
-ParameterSet::ParameterSet(Arena& arena, std::vector<ParameterSpec> specs) {
+int first_holder(Cut const& cut, int rank) {
+    int first = rank;
+    while (first > 0 && cut.same(first - 1, rank)) --first;
+    return first;
+}
+
+Range held_among(Placement const& place, Range elements) {
+    if (place.rows == 1) {
+        Range const held = elements.intersect({place.first, place.first + place.columns});
+        return {held.begin - place.first, held.end - place.first};
+    }
+    SELVAGE_CHECK(elements.begin % place.stride == 0 && elements.end % place.stride == 0, "elements {} to {} of {}",
+                  elements.begin, elements.end, place.stride);
+    return {elements.begin / place.stride * place.columns, elements.end / place.stride * place.columns};
+}
+
+void copy_to_whole(float* whole, std::int64_t begin, Placement const& place, Range part, float const* values) {
+    over_runs(place, part, [&](std::int64_t element, std::int64_t index, std::int64_t count) {
+        std::copy_n(values + index, count, whole + (element - begin));
+    });
+}
+
+void copy_from_whole(float* values, Placement const& place, Range part, float const* whole, std::int64_t begin) {
+    over_runs(place, part, [&](std::int64_t element, std::int64_t index, std::int64_t count) {
+        std::copy_n(whole + (element - begin), count, values + index);
+    });
+}
+
+Placement placement_on(ParameterSpec const& spec, int rank) {
+    Placement place;
+    place.columns = place.stride = spec.shape.elements();
+    if (spec.cut.dim < 0) return place;
+    Range const part = spec.cut.parts[static_cast<std::size_t>(rank)];
+    std::int64_t inner = 1;  // elements of one index of the dim that is cut
+    for (int i = spec.cut.dim + 1; i < spec.shape.rank(); ++i) inner *= spec.shape[i];
+    place.stride = spec.shape[spec.cut.dim] * inner;
+    place.rows = spec.shape.elements() / std::max<std::int64_t>(place.stride, 1);
+    place.columns = part.size() * inner;
+    place.first = part.begin * inner;
+    return place;
+}
+
+Shape shape_on(ParameterSpec const& spec, int rank) {
+    if (spec.cut.dim < 0) return spec.shape;
+    std::int64_t const held = spec.cut.parts[static_cast<std::size_t>(rank)].size();
+    SELVAGE_CHECK(spec.cut.dim < spec.shape.rank() && spec.shape.rank() <= 2, "{} {} cut at dim {}", spec.name,
+                  spec.shape.text(), spec.cut.dim);
+    if (spec.shape.rank() == 1) return {held};
+    return spec.cut.dim == 0 ? Shape{held, spec.shape[1]} : Shape{spec.shape[0], held};
+}
+
+ParameterSet::ParameterSet(Arena& arena, std::vector<ParameterSpec> specs, int rank, int ranks)
+    : rank_(rank), ranks_(ranks) {
     for (ParameterSpec& spec : specs) {
         SELVAGE_CHECK(index_of(spec.name) < 0, "parameter {} twice", spec.name);
-        std::int64_t const elements = spec.shape.elements();
-        parameters_.push_back({std::move(spec), flat_size_});
-        flat_size_ = round_up(flat_size_ + elements, alignment);
-        element_count_ += elements;
+        SELVAGE_CHECK(spec.cut.dim < 0 || spec.cut.parts.size() == static_cast<std::size_t>(ranks),
+                      "{} is cut for {} ranks of {}", spec.name, spec.cut.parts.size(), ranks);
+        std::int64_t room = 0;
+        for (int r = 0; r < ranks; ++r) room = std::max(room, shape_on(spec, r).elements());
+        element_count_ += spec.shape.elements();
+        Shape const shape = shape_on(spec, rank);
+        parameters_.push_back({std::move(spec), flat_size_, shape});
+        flat_size_ = round_up(flat_size_ + room, alignment);
     }
     flat_size_ = round_up(flat_size_, block_elements);
     values_ = Tensor(arena, "parameters", DType::f32, {flat_size_});
@@ -50,8 +118,7 @@ Parameter const& ParameterSet::find(std::string_view name) const {
 }
 
 TensorView ParameterSet::slice(TensorView flat, Parameter const& parameter) {
-    std::int64_t const elements = parameter.spec.shape.elements();
-    return flat.rows(parameter.offset, parameter.offset + elements).reshape(parameter.spec.shape);
+    return flat.rows(parameter.offset, parameter.offset + parameter.shape.elements()).reshape(parameter.shape);
 }
 
 void ParameterSet::initialise(std::uint64_t seed) {
@@ -65,12 +132,14 @@ void ParameterSet::initialise(std::uint64_t seed) {
             continue;
         }
         Random const random(seed ^ name_hash(spec.name.data(), spec.name.size()), Purpose::initialise);
-        for (std::int64_t i = 0; i < view.elements(); ++i) {
-            auto const index = static_cast<std::uint64_t>(i);
-            data[i] =
-                spec.deviation *
-                normal(random.words({static_cast<std::uint32_t>(index >> 32), static_cast<std::uint32_t>(index)}));
-        }
+        Placement const place = placement_on(spec, rank_);
+        for (std::int64_t row = 0; row < place.rows; ++row)
+            for (std::int64_t column = 0; column < place.columns; ++column) {
+                auto const index = static_cast<std::uint64_t>(place.first + row * place.stride + column);
+                data[row * place.columns + column] =
+                    spec.deviation *
+                    normal(random.words({static_cast<std::uint32_t>(index >> 32), static_cast<std::uint32_t>(index)}));
+            }
     }
 }
 

@@ -6,6 +6,7 @@
 
 #include "comm/ordered.h"
 #include "comm/shard_exchange.h"
+#include "comm/sharded_lane_sum.h"
 #include "kernels/activation.h"
 #include "kernels/threads.h"
 
@@ -23,15 +24,6 @@ void check(TrainOptions const& options, std::int64_t ranks) {
              ranks, options.lanes, ranks);
     if (options.micro_batch_tokens < 1)
         fail(ExitCode::bad_data, "train.micro_batch_tokens is {}; set it to 1 or more", options.micro_batch_tokens);
-    if (options.shard != "optimizer")
-        fail(ExitCode::bad_data,
-             "train.shard is \"{}\", but this version shards the optimizer only; set it to "
-             "\"optimizer\"",
-             options.shard);
-    if (options.recompute != "none")
-        fail(ExitCode::bad_data,
-             "train.recompute is \"{}\", but this version keeps all activations; set it to \"none\"",
-             options.recompute);
 }
 
 // Sums of a lane, as doubles so that they go through one ordered sum. Counts stay exact up to 2^53.
@@ -74,12 +66,24 @@ struct Trainer::State {
     // This rank's lanes; afterwards the accumulator holds the subtree sums of their gradients, or the exchange has
     // them.
     void run_lanes(std::span<Woven const> rows, StepPlan const& plan);
+    // The same by turns, whose gradients are summed in shards.
+    TensorView run_turns(std::span<Woven const> rows, StepPlan const& plan);
+    std::vector<double> sum_of_sums() const {
+        return sharded ? tree_sum_dealt_lanes(grid.data(), options.lanes, sums, lane_sums)
+                       : tree_sum_lanes(grid.data(), lane_split, options.lanes, sums, lane_sums);
+    }
     void begin_exchange();
+    // Where there is a tensor axis, sums over the lanes are not yet sums over all.
+    bool squares_with_sums() const { return exchange && grid.size(Axis::tensor) == 1; }
     TensorView shard_of_last_lane() const {
         return gradients[accumulator.roots().back().second].view().rows(optimizer.shard().begin, optimizer.shard().end);
     }
     // This rank's shard of the gradient summed over all lanes. Collective; if a rank fails, all throw.
     TensorView sum_lanes(std::span<Woven const> rows, StepPlan const& plan);
+    // From the beginning; of the thread of the exchange only what was waited for.
+    double communication_seconds() const {
+        return grid.data().seconds() + grid.axis(Axis::tensor).seconds() + (exchange ? exchange->seconds() : 0);
+    }
     KvCache& cache_of(std::int64_t pages);
     void add(std::size_t to, std::size_t from) {
         kernels::add_in_place(gradients[to].view(), gradients[from].view(), stream);
@@ -104,7 +108,8 @@ struct Trainer::State {
     MicroBatch micro_batch;
     std::vector<double> sums;  // [lanes of this rank][lane_sums]
     std::int64_t overlapped_pieces = 0;
-    std::optional<ShardExchange> exchange;  // among several ranks; last: its thread uses the others
+    std::optional<ShardedLaneSum> sharded;  // Shard::gradients, among several ranks
+    std::optional<ShardExchange> exchange;  // the other among several ranks; last: its thread uses the others
 };
 
 Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, TrainOptions const& options_)
@@ -116,18 +121,25 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
       lane_split(options_.lanes, grid_.size(Axis::data)),
       lanes(lane_split.part(grid_.coordinate(Axis::data))),
       optimizer(arena_, grid_, model_.parameters(), options_.optimizer),
-      workspace(arena_, model_, options_.micro_batch_tokens, Keep::activations),
+      workspace(arena_, model_, options_.micro_batch_tokens, Keep::activations, options_.recompute),
       accumulator(
           options_.lanes, [this] { return make_gradient(); },
           [this](std::size_t to, std::size_t from) { add(to, from); }),
       sums(static_cast<std::size_t>(lanes.size()) * lane_sums) {
     // Every buffer that a step needs is made here: sums over the lanes as a step makes them, of zeros.
-    for (std::int64_t lane = lanes.begin; lane < lanes.end; ++lane) {
-        accumulator.begin_lane();
-        accumulator.end_lane(lane);
+    bool const several = grid.size(Axis::data) > 1;
+    if (several && options.shard == Shard::gradients) {
+        sharded.emplace(arena, grid.data(), options.lanes, optimizer.shards());
+        sums.resize(static_cast<std::size_t>(sharded->turns()) * lane_sums);
+        make_gradient();
+    } else {
+        for (std::int64_t lane = lanes.begin; lane < lanes.end; ++lane) {
+            accumulator.begin_lane();
+            accumulator.end_lane(lane);
+        }
+        accumulator.reset();
     }
-    accumulator.reset();
-    if (grid.size(Axis::data) > 1) {
+    if (several && !sharded) {
         // Its thread adds up what is in the cache; the threads of the kernels are at work on the backward pass.
         exchange.emplace(grid.data(), options.lanes, optimizer.shards(), ShardExchange::Overlap::yes,
                          [] { kernels::set_threads(1); });
@@ -140,7 +152,7 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
 KvCache& Trainer::State::cache_of(std::int64_t pages) {
     if (!cache || cache->pages() < pages) {
         cache.reset();
-        cache.emplace(arena, model, pages);
+        cache.emplace(arena, model, pages, KvCache::Layers::shared);
     }
     return *cache;
 }
@@ -189,15 +201,35 @@ void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan
     }
 }
 
+TensorView Trainer::State::run_turns(std::span<Woven const> rows, StepPlan const& plan) {
+    std::fill(sums.begin(), sums.end(), 0.0);
+    sharded->begin();
+    TensorView const gradient = gradients.front();
+    for (std::int64_t turn = 0; turn < sharded->turns(); ++turn) {
+        std::span<float const> mine;
+        agree(grid.data(), [&] {
+            if (!sharded->has_lane(turn)) return;
+            run_lane(rows, plan.lanes[static_cast<std::size_t>(sharded->lane_of(turn))], gradient,
+                     sums.data() + static_cast<std::size_t>(turn) * lane_sums, {});
+            mine = {gradient.as<float>(), static_cast<std::size_t>(gradient.elements())};
+        });
+        sharded->add_turn(turn, mine);
+    }
+    return sharded->sum();
+}
+
 // The last lane is not done yet, so it is not added to its left siblings either: the exchange does both.
 void Trainer::State::begin_exchange() {
     std::vector<ShardExchange::Row> partial;
     for (auto const& [node, buffer] : accumulator.roots())
         partial.push_back({node, gradients[buffer].view().as<float>()});
-    exchange->begin(std::move(partial), [this](Range part) { optimizer.add_squares(shard_of_last_lane(), part); });
+    ShardExchange::OnSum add_squares;
+    if (squares_with_sums()) add_squares = [this](Range part) { optimizer.add_squares(shard_of_last_lane(), part); };
+    exchange->begin(std::move(partial), std::move(add_squares));
 }
 
 TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const& plan) {
+    if (sharded) return run_turns(rows, plan);
     if (!exchange) {
         run_lanes(rows, plan);
         return gradients[accumulator.roots().front().second].view();  // the root of the whole tree
@@ -230,10 +262,10 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
     State& state = *state_;
     SELVAGE_CHECK(static_cast<std::int64_t>(plan.lanes.size()) == state.options.lanes, "a plan of {} lanes, not {}",
                   plan.lanes.size(), state.options.lanes);
+    double const communicated = state.communication_seconds();
     state.model.pack(state.arena, Model::Use::training);
     TensorView const gradient = state.sum_lanes(rows, plan);
-    std::vector<double> const total =
-        tree_sum_lanes(state.grid.data(), state.lane_split, state.options.lanes, state.sums, lane_sums);
+    std::vector<double> const total = state.sum_of_sums();
     Result result;
     result.loss = total[loss_sum] / total[weight_sum];
     result.target_tokens = static_cast<std::int64_t>(total[target_count]);
@@ -246,13 +278,15 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
 
     ShardedAdamW::Result updated;
     if (std::isfinite(result.loss))
-        updated = state.optimizer.step(gradient, total[weight_sum], plan.step, total_steps,
-                                       state.exchange ? ShardedAdamW::Squares::done : ShardedAdamW::Squares::to_do);
+        updated = state.optimizer.step(
+            gradient, total[weight_sum], plan.step, total_steps,
+            state.squares_with_sums() ? ShardedAdamW::Squares::done : ShardedAdamW::Squares::to_do);
     else
         updated = {std::nan(""), learning_rate_at(state.options.optimizer, plan.step, total_steps), false};
     result.grad_norm = updated.grad_norm;
     result.learning_rate = updated.learning_rate;
     result.finite = updated.finite;
+    result.communication_seconds = state.communication_seconds() - communicated;
     return result;
 }
 

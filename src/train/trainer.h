@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "comm/process_grid.h"
@@ -14,21 +13,25 @@
 
 namespace selvage {
 
+// What each rank of the data axis keeps a part of only: the optimizer's state (ZeRO-1), or the sums of gradients too
+// (ZeRO-2). The bits are the same.
+enum class Shard : std::uint8_t { optimizer, gradients };
+
 struct TrainOptions {
     std::int64_t lanes = 8;
     std::int64_t steps_per_round = 100;
     std::int64_t batch_tokens = 8192;
     std::int64_t micro_batch_tokens = 1024;
-    std::string shard = "optimizer";  // ZeRO-1; the other stages come with the tensor axis
-    std::string recompute = "none";
+    Shard shard = Shard::optimizer;
+    Recompute recompute = Recompute::none;
     std::int64_t threads_per_rank = 1;
     OptimizerOptions optimizer;
 };
 
 class Trainer {
   public:
-    // Makes every buffer of a step (micro_batch_tokens rows of activations, up to log2(lanes) + 1 gradients). Errors
-    // (bad_data): more data ranks than lanes, lanes not a power of two, a choice that this version does not have.
+    // Makes every buffer of a step (micro_batch_tokens rows of activations, up to log2(lanes) + 1 gradients, or one and
+    // that many shards). Errors (bad_data): more data ranks than lanes, lanes not a power of two.
     // `arena`, `grid` and `model` must outlive the trainer.
     Trainer(Arena& arena, ProcessGrid const& grid, Model& model, TrainOptions const& options);
     ~Trainer();
@@ -39,6 +42,7 @@ class Trainer {
         double learning_rate = 0;
         std::int64_t target_tokens = 0;  // positions with loss weight, all lanes
         std::int64_t input_tokens = 0;
+        double communication_seconds = 0;  // of this rank: waiting for other ranks while nothing was computed
         bool finite = true;  // false: loss or gradient norm is not finite, and nothing was changed; on every rank
     };
     // Collective over the data axis. `rows` is the woven file that the plan indexes. Packs the model's weights

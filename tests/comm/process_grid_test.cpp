@@ -29,10 +29,25 @@ TEST(ProcessGrid, AllRanksAreData) {
     EXPECT_EQ(grid.description(), "data " + std::to_string(world->size()));
 }
 
+TEST(ProcessGrid, TensorIsTheFastestAxis) {
+    auto const world = test::world();
+    if (world->size() % 2 != 0) GTEST_SKIP() << "needs an even number of ranks";
+    GridOptions options;
+    options.tensor = 2;
+    ProcessGrid const grid(test::world(), options);
+    EXPECT_EQ(grid.coordinate(Axis::tensor), world->rank() % 2);
+    EXPECT_EQ(grid.coordinate(Axis::data), world->rank() / 2);
+    EXPECT_EQ(grid.size(Axis::data), world->size() / 2);
+    EXPECT_EQ(grid.description(), "tensor 2 x data " + std::to_string(world->size() / 2));
+}
+
 TEST(ProcessGrid, RefusesWhatIsNotBuiltAndWhatDoesNotFit) {
+    GridOptions context;
+    context.context = 2;
+    EXPECT_THAT(message_of(context), ::testing::HasSubstr("grid.context is 2"));
     GridOptions tensor;
-    tensor.tensor = 2;
-    EXPECT_THAT(message_of(tensor), ::testing::HasSubstr("grid.tensor is 2"));
+    tensor.tensor = 7;
+    EXPECT_THAT(message_of(tensor), ::testing::HasSubstr("grid.tensor = 7"));
     GridOptions zero;
     zero.pipeline = 0;
     EXPECT_THAT(message_of(zero), ::testing::HasSubstr("grid.pipeline is 0"));

@@ -69,6 +69,41 @@ TEST_F(Checkpoint, SavedOnAnyRanksByAnyWritersLoadsOnAny) {
         }
 }
 
+TEST_F(Checkpoint, TheTensorAxisDoesNotShow) {
+    std::string expected;
+    struct Grid {
+        int ranks, tensor;
+    };
+    std::vector<Grid> grids;
+    for (Grid const grid : {Grid{1, 1}, Grid{2, 2}, Grid{4, 2}, Grid{4, 4}, Grid{2, 1}})
+        if (grid.ranks <= world->size()) grids.push_back(grid);
+    for (Grid const saving : grids)
+        for (std::int64_t const writers : {0, 2}) {
+            Path const path = folder / fmt::format("save{}x{}x{}.h5", saving.ranks, saving.tensor, writers);
+            on(saving.ranks, [&](Communicator& group, IoThread& io) {
+                Model model(&group, saving.tensor);
+                model.write(io, path, writers);
+                write_model(io, folder / "model.h5", checkpoint_info(), model.parameters());
+                if (group.rank() != 0) return;
+                std::string const content = content_of(io, path);
+                if (expected.empty()) expected = content;
+                EXPECT_TRUE(content == expected) << path;
+            });
+            for (Grid const loading : grids)
+                on(loading.ranks, [&](Communicator& group, IoThread& io) {
+                    Model model(&group, loading.tensor);
+                    model.clear();
+                    EXPECT_FALSE(model.is_whole());
+                    OptimizerShard const shard = model.shard();
+                    read_checkpoint(io, path, model.parameters(), &shard);
+                    EXPECT_TRUE(model.is_whole()) << path << " on " << loading.ranks << ", tensor " << loading.tensor;
+                    model.parameters().initialise(6);
+                    read_checkpoint(io, folder / "model.h5", model.parameters(), nullptr);
+                    EXPECT_TRUE(model.is_whole()) << path << " on " << loading.ranks << ", tensor " << loading.tensor;
+                });
+        }
+}
+
 TEST_F(Checkpoint, InfoComesBack) {
     on(world->size(), [&](Communicator& group, IoThread& io) {
         Model model(&group);

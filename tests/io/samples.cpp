@@ -108,23 +108,53 @@ CheckpointInfo checkpoint_info() {
     return info;
 }
 
-Model::Model(Communicator* ranks) : device_(make_device("cpu")), arena_(*device_) {
+namespace {
+
+std::vector<ParameterSpec> specs_on(int tensor) {
+    auto const split = [&](std::int64_t size, int parts) {
+        std::vector<Range> out;
+        for (int r = 0; r < tensor; ++r) out.push_back(EvenSplit(size, parts).part(r * parts / tensor));
+        return out;
+    };
     std::vector<ParameterSpec> specs = {{"embedding.weight", {301, 37}}, {"layers.0.big", {700, 1000}},
-                                        {"layers.0.norm", {37}},         {"layers.1.odd", {3, 5, 7}},
+                                        {"layers.0.norm", {37}},         {"layers.0.bias", {41}},
+                                        {"layers.0.shared", {36, 5}},    {"layers.1.odd", {3, 5, 7}},
                                         {"layers.1.wide", {2, 300001}},  {"one", {1}}};
-    parameters_ = std::make_unique<ParameterSet>(arena_, std::move(specs));
+    if (tensor == 1) return specs;
+    specs[0].cut = {0, split(301, tensor)};
+    specs[1].cut = {1, split(1000, tensor)};
+    specs[3].cut = {0, split(41, tensor)};
+    specs[4].cut = {0, split(36, tensor / 2)};  // two ranks each
+    specs[6].cut = {1, split(300001, tensor)};
+    return specs;
+}
+
+// Where element i of what `rank` holds is in the whole parameter.
+std::int64_t whole_index(Parameter const& parameter, int rank, std::int64_t i) {
+    Placement const place = placement_on(parameter.spec, rank);
+    return place.first + i / place.columns * place.stride + i % place.columns;
+}
+
+}  // namespace
+
+Model::Model(Communicator* ranks, int tensor) : device_(make_device("cpu")), arena_(*device_) {
     int const size = ranks != nullptr ? ranks->size() : 1, rank = ranks != nullptr ? ranks->rank() : 0;
+    parameters_ = std::make_unique<ParameterSet>(arena_, specs_on(tensor), rank % tensor, tensor);
     // Not in the order of the ranks: files must not care.
-    shard_ = BlockSplit(parameters_->flat_size(), ParameterSet::block_elements, size).part(size - 1 - rank);
+    int const data = size / tensor;
+    shard_ = BlockSplit(parameters_->flat_size(), ParameterSet::block_elements, data).part(data - 1 - rank / tensor);
     first_.resize(static_cast<std::size_t>(shard_.size()));
     second_.resize(first_.size());
     parameters_->initialise(5);
+    ParameterSet const whole(arena_, specs_on(1));
     for (Parameter const& parameter : parameters_->parameters())
-        for (std::int64_t i = 0; i < parameter.spec.shape.elements(); ++i) {
+        for (std::int64_t i = 0; i < parameter.shape.elements(); ++i) {
             if (!shard_.contains(parameter.offset + i)) continue;
             auto const at = static_cast<std::size_t>(parameter.offset + i - shard_.begin);
-            first_[at] = static_cast<float>(parameter.offset + i + 1);
-            second_[at] = 0.5F * static_cast<float>(parameter.offset + i + 1);
+            std::int64_t const index =
+                whole.find(parameter.spec.name).offset + whole_index(parameter, rank % tensor, i);
+            first_[at] = static_cast<float>(index + 1);
+            second_[at] = 0.5F * static_cast<float>(index + 1);
         }
 }
 
@@ -144,13 +174,16 @@ bool Model::is_whole() {
     Model fresh;
     bool whole = true;
     for (Parameter const& parameter : parameters_->parameters())
-        for (std::int64_t i = parameter.offset; i < parameter.offset + parameter.spec.shape.elements(); ++i)
-            whole = whole && parameters_->values().as<float>()[i] == fresh.parameters().values().as<float>()[i];
-    for (std::int64_t i = shard_.begin; i < shard_.end; ++i) {
-        auto const at = static_cast<std::size_t>(i - shard_.begin);
-        whole = whole && first_[at] == fresh.first_[static_cast<std::size_t>(i)] &&
-                second_[at] == fresh.second_[static_cast<std::size_t>(i)];
-    }
+        for (std::int64_t i = 0; i < parameter.shape.elements(); ++i) {
+            std::int64_t const at = parameter.offset + i;
+            std::int64_t const of_fresh =
+                fresh.parameters().find(parameter.spec.name).offset + whole_index(parameter, parameters_->rank(), i);
+            whole = whole && parameters_->values().as<float>()[at] == fresh.parameters().values().as<float>()[of_fresh];
+            if (!shard_.contains(at)) continue;
+            auto const moment = static_cast<std::size_t>(at - shard_.begin);
+            whole = whole && first_[moment] == fresh.first_[static_cast<std::size_t>(of_fresh)] &&
+                    second_[moment] == fresh.second_[static_cast<std::size_t>(of_fresh)];
+        }
     return whole;
 }
 

@@ -24,7 +24,8 @@ CheckpointInfo checkpoint_info();
 // A small model with odd shapes, several chunks, and moments that tell their place.
 class Model {
   public:
-    explicit Model(Communicator* ranks = nullptr);
+    // `tensor` ranks next to each other hold different parts of some parameters.
+    explicit Model(Communicator* ranks = nullptr, int tensor = 1);
     std::int64_t write(IoThread& io, Path const& path, std::int64_t writers = 0);
     void clear();
     // Whether values and moments are what the constructor made.

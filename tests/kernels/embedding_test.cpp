@@ -63,12 +63,22 @@ TEST(Embedding, RowsOfTwoTypesAreOurBug) {
     EXPECT_THROW(gather_rows(view(wide, {2, 10}), test::view_of(narrow, {2, 10}), view(rows), stream), std::exception);
 }
 
-TEST(Embedding, ATokenOutsideTheTableIsOurBug) {
+TEST(Embedding, TokensOutsideOfAPartOfTheTableAreZeros) {
     Stream stream(DeviceKind::cpu);
-    Floats const table(30);
-    Floats out(10);
-    std::vector<std::int32_t> const tokens = {3};
-    EXPECT_THROW(embedding_forward(view(out, {1, 10}), view(table, {3, 10}), view(tokens), stream), std::exception);
+    Floats const table = random_floats(30, 1);
+    std::vector<std::int32_t> tokens = {-1, 2, 3, 0};
+    Floats out(40, 7);
+    embedding_forward(view(out, {4, 10}), view(table, {3, 10}), view(tokens), stream);
+    Floats d_table(30, 0.5F), wanted = d_table;
+    embedding_backward(view(d_table, {3, 10}), view(out, {4, 10}), view(tokens), stream);
+    for (std::size_t i = 0; i < 10; ++i) {
+        EXPECT_EQ(out[i], 0);
+        EXPECT_EQ(out[10 + i], table[20 + i]);
+        EXPECT_EQ(out[20 + i], 0);
+        wanted[20 + i] += table[20 + i];
+        wanted[i] += table[i];
+    }
+    EXPECT_EQ(d_table, wanted);
 }
 
 }  // namespace

@@ -47,8 +47,8 @@ struct Size {
     std::int64_t n;
     std::int64_t k;
 };
-constexpr Size sizes[] = {{1, 1},     {64, 64},   {48, 100},  {65, 511},  {100, 512}, {96, 513},
-                          {130, 768}, {64, 1024}, {70, 1025}, {33, 1536}, {128, 2500}};
+constexpr Size sizes[] = {{1, 1},     {64, 64},   {48, 100},  {65, 511},   {100, 512},  {96, 513},  {130, 768},
+                          {64, 1024}, {70, 1025}, {33, 1536}, {128, 2500}, {600, 1100}, {330, 2100}};
 
 class Gemm : public testing::TestWithParam<Size> {
   protected:
@@ -134,6 +134,45 @@ TEST_P(Gemm, BackwardWeightSumsRowsInOrderInCallsOf1024) {
         for (std::int64_t row = 0; row < m; ++row) wanted += d_out[static_cast<std::size_t>(row * n + i)];
         ASSERT_EQ(d_bias[static_cast<std::size_t>(i)], wanted);
     }
+}
+
+TEST_P(Gemm, ThreadsDoNotChangeABit) {
+    auto const [n, k] = GetParam();
+    std::int64_t const m = 110;
+    Floats const in = random_floats(m * k, 11), weight = random_floats(n * k, 12), d_out = random_floats(m * n, 13);
+    int const threads_before = omp_get_max_threads();
+    Floats first;
+    for (int const threads : {1, 2, 3, 5}) {
+        omp_set_num_threads(threads);
+        Floats out(static_cast<std::size_t>(m * n)), d_in(in.size(), 1.0F), d_weight(weight.size(), 2.0F);
+        linear_forward(view(out, {m, n}), view(in, {m, k}), view(weight, {n, k}), {}, stream);
+        linear_backward_input(view(d_in, {m, k}), view(d_out, {m, n}), view(weight, {n, k}), Accumulate::add, stream);
+        linear_backward_weight(view(d_weight, {n, k}), {}, view(d_out, {m, n}), view(in, {m, k}), Accumulate::add,
+                               stream);
+        test::append(out, d_in);
+        test::append(out, d_weight);
+        if (first.empty()) first = out;
+        EXPECT_TRUE(same_bits(first, out)) << threads << " threads";
+    }
+    omp_set_num_threads(threads_before);
+}
+
+// What several gradients share changes none of them.
+TEST_P(Gemm, GradientsOfOneInputAreThoseOfEach) {
+    auto const [n, m] = GetParam();
+    std::int64_t const k = 70;
+    Floats const in = random_floats(m * k, 14), d_out = random_floats(m * n, 15), other = random_floats(m * 7, 16);
+    Floats one(static_cast<std::size_t>(n * k)), two(static_cast<std::size_t>(7 * k));
+    Floats same_one = one, same_two = two;
+    WeightGradient const both[] = {{view(one, {n, k}), {}, view(d_out, {m, n})},
+                                   {view(two, {7, k}), {}, view(other, {m, 7})}};
+    linear_backward_weights(both, view(in, {m, k}), Accumulate::overwrite, stream);
+    linear_backward_weight(view(same_one, {n, k}), {}, view(d_out, {m, n}), view(in, {m, k}), Accumulate::overwrite,
+                           stream);
+    linear_backward_weight(view(same_two, {7, k}), {}, view(other, {m, 7}), view(in, {m, k}), Accumulate::overwrite,
+                           stream);
+    EXPECT_TRUE(same_bits(one, same_one));
+    EXPECT_TRUE(same_bits(two, same_two));
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Gemm, testing::ValuesIn(sizes), [](auto const& info) {

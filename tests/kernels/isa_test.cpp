@@ -32,6 +32,8 @@ Floats product(KernelTable const& t) {
         Floats const a = random_floats(rows * k, 1), b = random_floats(100 * k, 2), bias = random_floats(100, 3);
         Floats out = random_floats(rows * 100, 4);
         Floats panel(static_cast<std::size_t>(t.panel * k));
+        Floats tiles(static_cast<std::size_t>((rows + t.tile_rows) * k));
+        t.pack_tiles(tiles.data(), a.data(), rows, rows, k);
         for (bool const transposed : {false, true})
             for (std::int64_t column = 0; column < 100; column += t.panel) {
                 std::int64_t const columns = std::min(t.panel, 100 - column);
@@ -39,11 +41,11 @@ Floats product(KernelTable const& t) {
                              transposed ? k : 1, k, columns);
                 t.product_tile({.c = out.data() + column,
                                 .c_stride = 100,
-                                .a = a.data(),
-                                .a_row = k,
-                                .a_k = 1,
+                                .a = transposed ? tiles.data() : a.data(),
+                                .a_row = transposed ? t.tile_rows * k : k,
+                                .a_tiles = transposed,
                                 .b = panel.data(),
-                                .b_stride = t.panel,
+                                .next = nullptr,
                                 .bias = bias.data() + column,
                                 .rows = rows,
                                 .columns = columns,
@@ -128,6 +130,10 @@ Floats rows(KernelTable const& t) {
             append(all, more);
         };
         more[0] = t.row_log_sum_exp(a.data(), n);
+        BlockSum blocks[3];
+        t.row_block_sums(blocks, a.data(), n, n - 1, &more[9]);
+        more[10] = t.merge_block_sums(blocks, (n + 1023) / 1024);
+        for (std::size_t i = 0; i < 3; ++i) append(all, {blocks[i].max, blocks[i].sum});
         more[1] = t.row_max(a.data(), n);
         Floats weights(size + 15), lane_maxima(16 * 3);
         std::int64_t totals[3] = {}, count = 0;
@@ -236,19 +242,15 @@ TEST(Gemm, TheLibraryKeepsTheDefinedOrderWhereItIsChosen) {
     for (std::int64_t const k : {40, 512, 600, 1024, 1030, 1700})
         for (std::int64_t const n : {33, 64, 190})
             for (std::int64_t const m : {1, 2, 8, 21, 64, 130}) {
-                Floats const a = random_floats(m * k, 1), b = random_floats(n * k, 2), start = random_floats(m * n, 3);
-                for (int form = 0; form < 8; ++form) {
-                    if ((form & 1) != 0 && k > 1024) continue;
-                    Floats own = start, others = start;
-                    MatrixProduct x{.c = own.data(), .a = a.data(), .b = b.data(), .m = m, .n = n, .k = k};
-                    x.a_transposed = (form & 1) != 0;
-                    x.b_transposed = (form & 2) != 0;
-                    x.add = (form & 4) != 0;
-                    ordered_product(x);
-                    x.c = others.data();
-                    ASSERT_TRUE(library_product(x));
-                    ASSERT_TRUE(same_bits(own, others)) << m << " " << n << " " << k << " form " << form;
-                }
+                Floats const a = random_floats(m * k, 1), b = random_floats(n * k, 2);
+                Floats panels(static_cast<std::size_t>(panel_count(n) * panel_elements(k)));
+                pack_panels(panels.data(), b.data(), true, n, k);
+                Floats own(static_cast<std::size_t>(m * n)), others = own;
+                MatrixProduct x{.c = own.data(), .a = a.data(), .panels = panels.data(), .m = m, .n = n, .k = k};
+                ordered_product(x);
+                x.c = others.data();
+                ASSERT_TRUE(library_product(x));
+                ASSERT_TRUE(same_bits(own, others)) << m << " " << n << " " << k;
             }
 }
 

@@ -79,7 +79,8 @@ class Decks(JobTest):
         self.refuse_run([], MISSING, "nowhere.toml", deck=self.folder / "nowhere.toml", ranks=2)
 
     def test_grid(self):
-        self.refuse_run(["grid.tensor=2"], BAD_DATA, "grid.tensor is 2", "set it to 1", ranks=2)
+        self.refuse_run(["grid.context=2"], BAD_DATA, "grid.context is 2", "set it to 1", ranks=2)
+        self.refuse_run(["grid.tensor=3"], BAD_DATA, "grid.tensor is 3", "4 heads", ranks=3)
         self.refuse_run(["train.lanes=1"], BAD_DATA, "train.lanes is 1", "start fewer ranks", ranks=2)
         self.refuse_run(["grid.data=3"], BAD_DATA, "grid.data = 3", ranks=2)
 

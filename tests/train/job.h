@@ -71,11 +71,12 @@ inline std::vector<std::int64_t> lengths_of(std::span<Woven const> rows) {
 
 class Job {
   public:
-    Job(std::unique_ptr<Communicator> world, TrainOptions const& options)
+    Job(std::unique_ptr<Communicator> world, TrainOptions const& options, GridOptions const& grid = {},
+        ModelConfig const& config = tiny_model(), DType compute = DType::f32)
         : device_(make_device("cpu")),
           arena_(*device_),
-          grid_(std::move(world), {}),
-          model_(arena_, tiny_model(), grid_),
+          grid_(std::move(world), grid),
+          model_(arena_, config, grid_, 0, compute),
           trainer_(arena_, grid_, model_, options) {
         model_.parameters().initialise(5);
     }

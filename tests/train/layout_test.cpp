@@ -44,6 +44,34 @@ TEST(Layout, OddRowsInSeveralMicroBatches) {
     expect_layouts_agree(test::tiny_training(), test::woven_rows(60, 50, 97), 4);
 }
 
+TEST(Layout, GradientsInShards) {
+    // One rank keeps whole gradients, whatever is asked for.
+    TrainOptions options = test::tiny_training();
+    options.shard = Shard::gradients;
+    expect_layouts_agree(options, test::woven_rows(60, 50, 97), 3);
+    options.batch_tokens = 60;
+    expect_layouts_agree(options, test::woven_rows(20, 30, 97), 2);
+}
+
+TEST(Layout, ShardsOfGradientsTakeLessMemory) {
+    auto const ranks = static_cast<std::size_t>(test::world()->size());
+    if (ranks == 1) GTEST_SKIP() << "needs two ranks";
+    TrainOptions options = test::tiny_training();
+    options.lanes = 16;
+    Job whole(test::world(), options);
+    options.shard = Shard::gradients;
+    Job shards(test::world(), options);
+    auto const bytes = [](Job& job) {
+        std::size_t sum = 0;
+        for (auto const& [name, size] : job.arena().report())
+            if (name == "gradient") sum += size;
+        return sum;
+    };
+    std::size_t const one = static_cast<std::size_t>(whole.model().parameters().flat_size()) * sizeof(float);
+    EXPECT_LE(bytes(shards), one + 5 * (one + ranks * 4 * 4096) / ranks);
+    EXPECT_GE(bytes(whole), 3 * one);
+}
+
 TEST(Layout, LanesWithoutRows) {
     TrainOptions options = test::tiny_training();
     options.batch_tokens = 60;

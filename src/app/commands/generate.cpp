@@ -151,7 +151,8 @@ DistributedDrafts answer_all(Session& session, OpenedModel& opened, JobOptions c
     };
     Engine engine(session.arena(), *opened.model, generation, options.data.context, tokenizer.special(),
                   static_cast<std::uint64_t>(options.run.seed));
-    return run_distributed(engine, session.grid().data(), 0, generation.streams, work);
+    ProcessGrid const& grid = session.grid();
+    return run_distributed(engine, grid.data(), 0, generation.streams, work, &grid.axis(Axis::tensor));
 }
 
 int generate_file(Session& session, OpenedModel& opened, JobOptions const& options, Arguments const& arguments,

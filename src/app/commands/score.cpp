@@ -42,6 +42,7 @@ int score(MpiSession& mpi, Arguments const& arguments) {
     Session session(mpi, deck.options);
     OpenedModel opened = open_model(session, model_path, arguments.all("set"));
     Communicator& world = session.grid().world();
+    Communicator& ranks = session.grid().data();
 
     io::DataFile data;
     agree(world, [&] {
@@ -58,9 +59,9 @@ int score(MpiSession& mpi, Arguments const& arguments) {
     std::vector<float> mine;
     agree(world, [&] {
         opened.model->pack(session.arena());
-        mine = score_range(session, *opened.model, data, EvenSplit(data.pairs(), world.size()).part(world.rank()));
+        mine = score_range(session, *opened.model, data, EvenSplit(data.pairs(), ranks.size()).part(ranks.rank()));
     });
-    auto const parts = gather_bytes(world, std::as_bytes(std::span(mine)), 0);
+    auto const parts = gather_bytes(ranks, std::as_bytes(std::span(mine)), 0);
     agree(world, [&] {
         if (!session.is_root()) return;
         io::ScoresFile file{data.tokens, data.offsets, {}, {}};

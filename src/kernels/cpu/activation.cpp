@@ -84,6 +84,17 @@ void add_in_place(TensorView to, TensorView from, Stream&) {
     over_elements(to.elements(), 1, [&](std::int64_t i, std::int64_t n) { kernel_table().add(t + i, f + i, n); });
 }
 
+void add_to_rows(TensorView rows, TensorView row, Stream&) {
+    std::int64_t const n = row.elements();
+    if (rows.empty()) return;
+    SELVAGE_CHECK(rows.elements() % n == 0, "{} added to {}", row.shape().text(), rows.shape().text());
+    float* const x = rows.as<float>();
+    float const* const added = row.as<float>();
+    parallel_for(rows.elements() / n, 1, rows.elements(), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) kernel_table().add(x + i * n, added, n);
+    });
+}
+
 void fill(TensorView out, float value, Stream&) {
     float* const o = out.as<float>();
     bool const streaming = out.elements() >= streamed_elements && reinterpret_cast<std::uintptr_t>(o) % 64 == 0;
@@ -126,6 +137,7 @@ void fill_activation(Operations& operations) {
     operations.gelu_forward = gelu_forward;
     operations.gelu_backward = gelu_backward;
     operations.add_in_place = add_in_place;
+    operations.add_to_rows = add_to_rows;
     operations.fill = fill;
     operations.add_column_sums = add_column_sums;
     operations.convert = convert;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/embedding.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -54,22 +55,36 @@ void gather_rows(TensorView out, TensorView in, TensorView rows, Stream&) {
     copy_rows(out, in, rows.elements(), size, [list](std::int64_t i) { return Places{i, list[i]}; });
 }
 
-void embedding_forward(TensorView out, TensorView table, TensorView tokens, Stream& stream) {
-    SELVAGE_CHECK(table.dtype() == DType::f32, "an embedding in {}", name_of(table.dtype()));
-    gather_rows(out, table, tokens, stream);
+void embedding_forward(TensorView out, TensorView table, TensorView tokens, Stream&) {
+    if (tokens.empty()) return;
+    std::int64_t const size = row_size(out);
+    std::int64_t const held = table.empty() ? 0 : table.dim(0);
+    SELVAGE_CHECK(held == 0 || row_size(table) == size, "rows of {} and {} elements", row_size(table), size);
+    float const* const from = held == 0 ? nullptr : table.as<float>();
+    float* const to = out.as<float>();
+    std::int32_t const* const list = tokens.as<std::int32_t>();
+    parallel_for(tokens.elements(), 1, tokens.elements() * size, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+            if (0 <= list[i] && list[i] < held)
+                std::copy_n(from + list[i] * size, size, to + i * size);
+            else
+                std::fill_n(to + i * size, size, 0.0F);
+    });
 }
 
 void embedding_backward(TensorView d_table, TensorView d_out, TensorView tokens, Stream&) {
-    if (tokens.empty()) return;
+    if (tokens.empty() || d_table.empty()) return;
     std::int64_t const size = row_size(d_table);
-    check_rows(tokens, d_table.dim(0), size, row_size(d_out));
+    std::int64_t const held = d_table.dim(0);
+    SELVAGE_CHECK(row_size(d_out) == size, "rows of {} and {} elements", row_size(d_out), size);
     float* const to = d_table.as<float>();
     float const* const from = d_out.as<float>();
     std::int32_t const* const list = tokens.as<std::int32_t>();
     std::int64_t const rows = tokens.elements();
     parallel_for(size, 16, rows * size, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = 0; i < rows; ++i)
-            kernel_table().add(to + list[i] * size + begin, from + i * size + begin, end - begin);
+            if (0 <= list[i] && list[i] < held)
+                kernel_table().add(to + list[i] * size + begin, from + i * size + begin, end - begin);
     });
 }
 

@@ -7,21 +7,17 @@
 #include "kernels/activation.h"
 #include "kernels/cpu/gemm_bf16.h"
 #include "kernels/cpu/gemm_ways.h"
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/cpu/workspace.h"
 #include "tensor/layout.h"
 
-namespace selvage::kernels {
+namespace selvage::kernels::cpu {
 namespace {
 
-constexpr std::int64_t rows_per_call = 1024;  // of a weight gradient; part of the defined order
-
-// Few rows are faster, or as fast, by our own loops; and so are wide plain matrices, where the library (2.6.3) falls to
-// a half or a third of our speed.
-bool library_is_faster(MatrixProduct const& x) {
-    bool const plain = x.panels == nullptr && !x.b_transposed;
-    return x.m >= 8 && !(plain && x.n > 2048);
-}
+constexpr std::int64_t rows_per_call = 1024;   // of a weight gradient; part of the defined order
+constexpr std::int64_t fewest_in_library = 8;  // rows; fewer are faster, or as fast, by our own loops
 
 void add_bias(MatrixProduct const& x) {
     parallel_for(x.m, 1, x.m * x.n, [&](std::int64_t begin, std::int64_t end) {
@@ -31,7 +27,7 @@ void add_bias(MatrixProduct const& x) {
 
 void multiply(MatrixProduct const& product) {
     if (product.m == 0 || product.n == 0) return;
-    if (!library_is_faster(product) || choose_gemm().way == GemmWay::ordered || !library_product(product))
+    if (product.m < fewest_in_library || choose_gemm().way == GemmWay::ordered || !library_product(product))
         return ordered_product(product);
     if (product.bias != nullptr) add_bias(product);
 }
@@ -51,36 +47,40 @@ Sizes sizes_of(TensorView in, TensorView out, std::int64_t n, std::int64_t k) {
 
 float const* optional(TensorView view) { return view.empty() ? nullptr : view.as<float>(); }
 
-// `rows` rows of several gradients; d.d_bias is left alone. Their common operand is packed once in bf16.
+// `rows` rows of several gradients; d.d_bias is left alone. Their common operand is packed once.
 void add_rows(std::span<WeightGradient const> gradients, TensorView in, Range rows, bool add) {
-    static std::vector<BFloat16> panels;  // used by the main thread only, as all kernels
+    static std::vector<float> scratch;  // used by the main thread only, as all kernels
     TensorView const x = in.rows(rows.begin, rows.end);
+    std::int64_t const n = x.dim(1);
+    std::int64_t const k = rows.size();
     bool const bf16 = in.dtype() == DType::bf16;
-    if (bf16) {
-        auto const size = static_cast<std::size_t>(bf16_panel_elements(x.dim(1), x.dim(0)));
-        if (panels.size() < size) panels.resize(size);
-        bf16_pack_operand(panels.data(), x);
-    }
+    float* const panels =
+        aligned_floats(scratch, bf16 ? bf16_panel_elements(n, k) / 2 : panel_count(n) * panel_elements(k));
+    auto* const bf16_panels = reinterpret_cast<BFloat16*>(panels);
+    if (bf16)
+        bf16_pack_operand(bf16_panels, x);
+    else
+        pack_panels(panels, x.as<float>(), false, n, k);
     for (WeightGradient const& gradient : gradients) {
-        std::int64_t const n = gradient.d_weight.dim(0);
-        TensorView const d = gradient.d_out.reshape({in.dim(0), n}).rows(rows.begin, rows.end);
+        std::int64_t const m = gradient.d_weight.dim(0);
+        TensorView const d = gradient.d_out.reshape({in.dim(0), m}).rows(rows.begin, rows.end);
         if (bf16)
             bf16_product({.c = gradient.d_weight,
                           .a = d.as<BFloat16>(),
-                          .panels = panels.data(),
-                          .m = n,
-                          .n = x.dim(1),
-                          .k = rows.size(),
+                          .panels = bf16_panels,
+                          .m = m,
+                          .n = n,
+                          .k = k,
                           .a_transposed = true,
                           .add = add,
                           .write_through = true});
         else
             multiply({.c = gradient.d_weight.as<float>(),
                       .a = d.as<float>(),
-                      .b = x.as<float>(),
-                      .m = n,
-                      .n = x.dim(1),
-                      .k = rows.size(),
+                      .panels = panels,
+                      .m = m,
+                      .n = n,
+                      .k = k,
                       .a_transposed = true,
                       .add = add});
     }
@@ -128,80 +128,76 @@ void linear_backward_weights(std::span<WeightGradient const> gradients, TensorVi
     }
 }
 
-void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
-                            Accumulate accumulate, Stream& stream) {
-    WeightGradient const gradient{d_weight, d_bias, d_out};
-    linear_backward_weights({&gradient, 1}, in, accumulate, stream);
-}
+// Panels of 64 columns (16 without AVX-512), or what bf16 products read.
+class PackedPanels final : public PackedWeight::Form {
+  public:
+    PackedPanels(Arena& arena, TensorView weight, DType dtype, PackedWeight::Use use) : Form(weight, use) {
+        auto const tensor = [&](std::int64_t elements) { return Tensor(arena, "packed weights", dtype, {elements}); };
+        panels_ = tensor(dtype == DType::f32 ? panel_count(n) * panel_elements(k) : bf16_panel_elements(n, k));
+        if (use == PackedWeight::Use::training) transposed_panels_ = tensor(bf16_panel_elements(k, n));
+    }
+    void update(TensorView weight, Stream&) override {
+        TensorView const transposed = transposed_panels_;
+        if (panels_.view().dtype() == DType::f32)
+            pack_panels(panels_.view().as<float>(), weight.as<float>(), true, n, k);
+        else
+            bf16_pack_weight(panels_.view().as<BFloat16>(), transposed.empty() ? nullptr : transposed.as<BFloat16>(),
+                             weight);
+    }
+    TensorView panels() const { return panels_; }
+    TensorView transposed_panels() const { return transposed_panels_; }
 
-struct PackedWeight::Form {
-    std::int64_t n = 0;
-    std::int64_t k = 0;
-    Tensor panels;
-    Tensor transposed_panels;  // of the transposed weight; training only
+  private:
+    Tensor panels_;
+    Tensor transposed_panels_;  // of the transposed weight; training only
 };
 
-PackedWeight::PackedWeight(Arena& arena, TensorView weight, DType dtype, Use use) : form_(std::make_unique<Form>()) {
-    SELVAGE_CHECK(use == Use::forward || dtype == DType::bf16, "training reads weights in {} plain", name_of(dtype));
-    std::int64_t const n = form_->n = weight.dim(0);
-    std::int64_t const k = form_->k = weight.dim(1);
-    auto const tensor = [&](std::int64_t elements) { return Tensor(arena, "packed weights", dtype, {elements}); };
-    form_->panels = tensor(dtype == DType::f32 ? panel_count(n) * panel_elements(k) : bf16_panel_elements(n, k));
-    if (use == Use::training) form_->transposed_panels = tensor(bf16_panel_elements(k, n));
-    Stream stream(arena.device());
-    update(weight, stream);
-}
-PackedWeight::~PackedWeight() = default;
-PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;
-PackedWeight& PackedWeight::operator=(PackedWeight&&) noexcept = default;
-
-PackedWeight::Use PackedWeight::use() const {
-    return form_->transposed_panels.view().empty() ? Use::forward : Use::training;
+std::unique_ptr<PackedWeight::Form> pack_weight(Arena& arena, TensorView weight, DType dtype, PackedWeight::Use use) {
+    return std::make_unique<PackedPanels>(arena, weight, dtype, use);
 }
 
-void PackedWeight::update(TensorView weight, Stream&) {
-    SELVAGE_CHECK(weight.dim(0) == form_->n && weight.dim(1) == form_->k, "weight {} for packed [{}, {}]",
-                  weight.shape().text(), form_->n, form_->k);
-    TensorView const panels = form_->panels;
-    if (panels.dtype() == DType::f32)
-        pack_panels(panels.as<float>(), weight.as<float>(), true, form_->n, form_->k);
-    else
-        bf16_pack_weight(panels.as<BFloat16>(),
-                         use() == Use::training ? form_->transposed_panels.view().as<BFloat16>() : nullptr, weight);
-}
+PackedPanels const& panels_of(PackedWeight::Form const& form) { return static_cast<PackedPanels const&>(form); }
 
-void linear_forward(TensorView out, TensorView in, PackedWeight const& weight, TensorView bias, Stream&) {
-    PackedWeight::Form const& form = weight.form();
+void linear_forward(TensorView out, TensorView in, PackedWeight::Form const& weight, TensorView bias, Stream&) {
+    PackedPanels const& form = panels_of(weight);
     auto const [m, n, k] = sizes_of(in, out, form.n, form.k);
     if (in.dtype() == DType::bf16)
         return bf16_product({.c = out,
                              .a = in.as<BFloat16>(),
-                             .panels = form.panels.view().as<BFloat16>(),
+                             .panels = form.panels().as<BFloat16>(),
                              .bias = optional(bias),
                              .m = m,
                              .n = n,
                              .k = k});
     multiply({.c = out.as<float>(),
               .a = in.as<float>(),
-              .panels = form.panels.view().as<float>(),
+              .panels = form.panels().as<float>(),
               .bias = optional(bias),
               .m = m,
               .n = n,
               .k = k});
 }
 
-void linear_backward_input(TensorView d_in, TensorView d_out, PackedWeight const& weight, Accumulate accumulate,
+void linear_backward_input(TensorView d_in, TensorView d_out, PackedWeight::Form const& weight, Accumulate accumulate,
                            Stream&) {
-    PackedWeight::Form const& form = weight.form();
-    SELVAGE_CHECK(weight.use() == PackedWeight::Use::training, "weights packed for forward products only");
+    PackedPanels const& form = panels_of(weight);
     auto const [m, n, k] = sizes_of(d_in, d_out, form.n, form.k);
     bf16_product({.c = d_in,
                   .a = d_out.as<BFloat16>(),
-                  .panels = form.transposed_panels.view().as<BFloat16>(),
+                  .panels = form.transposed_panels().as<BFloat16>(),
                   .m = m,
                   .n = k,
                   .k = n,
                   .add = accumulate == Accumulate::add});
 }
 
-}  // namespace selvage::kernels
+void fill_gemm(Operations& operations) {
+    operations.linear_forward = linear_forward;
+    operations.linear_forward_packed = linear_forward;
+    operations.linear_backward_input = linear_backward_input;
+    operations.linear_backward_input_packed = linear_backward_input;
+    operations.linear_backward_weights = linear_backward_weights;
+    operations.pack_weight = pack_weight;
+}
+
+}  // namespace selvage::kernels::cpu

@@ -21,17 +21,12 @@ namespace {
 
 using dnnl::memory;
 
-enum class BForm : std::uint8_t { plain, transposed, panels };
-
 // Row counts are fixed per primitive: with a row count given at run time the library takes another, order-changing way.
 struct Key {
     std::int64_t m;
     std::int64_t n;
     std::int64_t k;
     int threads;
-    BForm b;
-    bool a_transposed;
-    bool add;
     auto operator<=>(Key const&) const = default;
 };
 
@@ -92,17 +87,11 @@ class Library {
     std::optional<Prepared> make(Key const& key) const {
         auto const f32 = memory::data_type::f32;
         using tag = memory::format_tag;
-        memory::desc const a({key.m, key.k}, f32, key.a_transposed ? tag::ba : tag::ab);
-        tag const b_tag = key.b == BForm::panels ? tag::BA16a64b : (key.b == BForm::transposed ? tag::ba : tag::ab);
-        memory::desc const b({key.k, key.n}, f32, b_tag);
+        memory::desc const a({key.m, key.k}, f32, tag::ab);
+        memory::desc const b({key.k, key.n}, f32, tag::BA16a64b);
         memory::desc const c({key.m, key.n}, f32, tag::ab);
         dnnl::primitive_attr attributes;
         attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-        if (key.add) {
-            dnnl::post_ops sum;
-            sum.append_sum(1.0F);
-            attributes.set_post_ops(sum);
-        }
         try {
             auto const description = describe(engine_, a, b, c, attributes);
             std::string const implementation = description.impl_info_str();
@@ -128,12 +117,11 @@ class Library {
 }  // namespace
 
 bool library_product(MatrixProduct const& x) {
-    if (x.panels != nullptr && kernel_table().panel != 64) return false;
-    BForm const form = x.panels != nullptr ? BForm::panels : (x.b_transposed ? BForm::transposed : BForm::plain);
+    if (x.panels == nullptr || x.a_transposed || x.add || kernel_table().panel != 64) return false;
     Library& library = Library::instance();
-    Prepared* const prepared = library.prepare({x.m, x.n, x.k, omp_get_max_threads(), form, x.a_transposed, x.add});
+    Prepared* const prepared = library.prepare({x.m, x.n, x.k, omp_get_max_threads()});
     if (prepared == nullptr) return false;
-    library.run(*prepared, x.a, x.panels != nullptr ? x.panels : x.b, x.c);
+    library.run(*prepared, x.a, x.panels, x.c);
     return true;
 }
 
@@ -144,8 +132,7 @@ std::string library_name() {
 }
 
 std::string library_implementation() {
-    Prepared const* const prepared =
-        Library::instance().prepare({64, 64, 64, omp_get_max_threads(), BForm::plain, false, false});
+    Prepared const* const prepared = Library::instance().prepare({64, 64, 64, omp_get_max_threads()});
     return prepared == nullptr ? "" : prepared->implementation;
 }
 

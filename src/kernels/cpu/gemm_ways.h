@@ -27,7 +27,8 @@ void pack_panels(float* panels, float const* b, bool b_transposed, std::int64_t 
 
 void ordered_product(MatrixProduct const& product);
 
-// False where the library cannot do this product in the wanted form; then nothing was done.
+// Of packed weights only; leaves the bias alone. False where the library cannot do this product in the wanted form;
+// then nothing was done.
 bool library_product(MatrixProduct const& product);
 std::string library_name();
 // Of the library's implementation for a typical product, e.g. "brg:avx512_core".

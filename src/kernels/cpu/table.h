@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/block_sum.h"
 #include "kernels/norm_pointers.h"
 #include "tensor/dtype.h"
 
@@ -12,15 +13,17 @@ namespace selvage::kernels {
 
 // One tile of a matrix product: c[i, j] = (or +=) sum over k of a(i, k) b(k, j) (+ bias[j]).
 struct ProductTile {
+    static constexpr std::int64_t most_rows = 192;
     float* c = nullptr;
     std::int64_t c_stride = 0;
-    float const* a = nullptr;  // a(i, k) = a[i * a_row + k * a_k]
+    // a(i, k) = a[i * a_row + k]; or in tiles of tile_rows rows, which are a_row elements apart, as [k][tile_rows].
+    float const* a = nullptr;
     std::int64_t a_row = 0;
-    std::int64_t a_k = 0;
-    float const* b = nullptr;  // b(k, j) = b[k * b_stride + j]; a whole panel's width must be readable
-    std::int64_t b_stride = 0;
+    bool a_tiles = false;
+    float const* b = nullptr;     // a panel
+    float const* next = nullptr;  // a panel to be fetched meanwhile; or null
     float const* bias = nullptr;
-    std::int64_t rows = 0;
+    std::int64_t rows = 0;     // at most most_rows
     std::int64_t columns = 0;  // at most the panel's width
     std::int64_t k = 0;
     std::int64_t k_block = 0;
@@ -191,7 +194,7 @@ struct ElementKernels {
                    std::int64_t half);
     // sums[j] += rows[i * stride + j] for j < n, row after row
     void (*add_rows)(float* sums, E const* rows, std::int64_t count, std::int64_t stride, std::int64_t n);
-    // d_logits = (exp(logits - log_sum_exp) - onehot(target)) * weight
+    // d_logits = (exp(logits - log_sum_exp) - onehot(target)) * weight; a target outside 0 .. n - 1 is none
     void (*row_cross_entropy_backward)(E* d_logits, float const* logits, float log_sum_exp, std::int64_t target,
                                        float weight, std::int64_t n);
 };
@@ -205,6 +208,8 @@ struct KernelTable {
     // panel[k, j] = b[k * k_stride + j * n_stride], j < columns; zeros up to the panel's width.
     void (*pack_panel)(float* panel, float const* b, std::int64_t k_stride, std::int64_t n_stride, std::int64_t k,
                        std::int64_t columns);
+    // Tiles as ProductTile has them, k * tile_rows apart, of a(i, k) = a[k * stride + i].
+    void (*pack_tiles)(float* tiles, float const* a, std::int64_t stride, std::int64_t rows, std::int64_t k);
     // Products of bfloat16; strides are between rows of memory.
     Bf16Order bf16_order = Bf16Order::pairs;
     void (*bf16_product)(Bf16Panel const&);
@@ -243,6 +248,9 @@ struct KernelTable {
     float (*row_max)(float const* x, std::int64_t n);
     // The same, and the largest of the first `ids` logits.
     float (*row_log_sum_exp_max)(float const* logits, std::int64_t n, std::int64_t ids, float* max);
+    // The same in parts: what each block adds; log-sum-exp from all blocks.
+    void (*row_block_sums)(BlockSum* sums, float const* logits, std::int64_t n, std::int64_t ids, float* max);
+    float (*merge_block_sums)(BlockSum const* sums, std::int64_t count);
     // The first of the largest.
     std::int64_t (*row_argmax)(float const* x, std::int64_t n);
     // Sampling

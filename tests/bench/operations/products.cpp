@@ -35,6 +35,13 @@ Call forward(Size size) {
     return [=] { kernels::linear_forward(*out, *in, *weight, {}, stream()); };
 }
 
+Call plain_forward(Size size) {
+    auto const weight = std::make_shared<Tensor>(random_tensor({size.n, size.k}));
+    auto const in = std::make_shared<Tensor>(random_tensor({size.m, size.k}));
+    auto const out = std::make_shared<Tensor>(arena(), "benchmark", size.dtype, Shape{size.m, size.n});
+    return [=] { kernels::linear_forward(*out, *in, *weight, {}, stream()); };
+}
+
 Call input_gradient(Size size) {
     auto const d_out = std::make_shared<Tensor>(random_tensor({size.m, size.n}, size.dtype));
     auto const d_in = std::make_shared<Tensor>(arena(), "benchmark", size.dtype, Shape{size.m, size.k});
@@ -66,7 +73,9 @@ void add_products() {
                 Size const size{m, layer.n, layer.k, dtype};
                 add_case(name("forward", m), size.cost(), [size] { return forward(size); });
             }
-            Size const training{layer.n == vocabulary ? 256 : 1024, layer.n, layer.k, dtype};
+            Size const training{layer.n == vocabulary ? 512 : 1024, layer.n, layer.k, dtype};
+            if (dtype == DType::f32)  // as in training
+                add_case(name("plain_forward", training.m), training.cost(), [=] { return plain_forward(training); });
             add_case(name("input_gradient", training.m), training.cost(), [=] { return input_gradient(training); });
             add_case(name("weight_gradient", training.m), training.cost(), [=] { return weight_gradient(training); });
         }

@@ -12,12 +12,13 @@ void row_cross_entropy_backward(E* d_logits, float const* logits, float log_sum_
         over_vectors(n, [&](std::int64_t i, auto count) { store(d_logits + i, set(0.0F), count); });
         return;
     }
-    float const target_logit = logits[target];  // before it is written over
+    bool const here = 0 <= target && target < n;
+    float const target_logit = here ? logits[target] : 0.0F;  // before it is written over
     over_vectors(n, [&](std::int64_t i, auto count) {
         ahead(d_logits + i, logits + i);
         store(d_logits + i, exp(load(logits + i, count) - set(log_sum_exp)) * set(weight), count);
     });
-    d_logits[target] = rounded_to<E>((exp_scalar(target_logit - log_sum_exp) - 1.0F) * weight);
+    if (here) d_logits[target] = rounded_to<E>((exp_scalar(target_logit - log_sum_exp) - 1.0F) * weight);
 }
 
 }  // namespace

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The steps of a forward pass; the backward pass takes them again where activations were not kept.
+#include "kernels/activation.h"
+#include "kernels/embedding.h"
+#include "kernels/norm.h"
+#include "model/kernel_options.h"
+#include "model/model_weights.h"
+#include "model/workspace.h"
+
+namespace selvage {
+
+// What enters a norm: in, or in + branch, which is kept as sum.
+struct Entering {
+    TensorView sum, in, branch;
+};
+
+struct ForwardPass {
+    ModelConfig const& config;  // of this rank
+    TensorAxis& axis;
+    Workspace::Buffers& buffers;
+    TokenBatch const& batch;
+    Stream& stream;
+
+    TensorView matrix(Tensor const& tensor) const { return buffers.matrix(tensor); }
+    TensorView used(Tensor const& tensor) const { return buffers.used(tensor); }
+
+    // Of own rows; then all rows are in `out`.
+    void norm(Tensor const& out, Tensor const& mean, Tensor const& rstd, Entering const& x, Norm const& norm) const {
+        auto const epsilon = static_cast<float>(config.norm_epsilon);
+        TensorView const own = buffers.own_of_all(out);
+        if (config.norm == NormKind::rmsnorm)
+            kernels::rmsnorm_forward(own, buffers.own(rstd), x.sum, x.in, x.branch, norm.weight.value, epsilon, stream);
+        else
+            kernels::layernorm_forward(own, buffers.own(mean), buffers.own(rstd), x.sum, x.in, x.branch,
+                                       norm.weight.value, norm.bias.value, epsilon, stream);
+        axis.gather(matrix(out), buffers.split);
+    }
+
+    // out (own rows) = what `linear`, cut by its inputs, makes of all ranks' parts of them. The bias comes last.
+    void sum_of_parts(TensorView out, Linear const& linear, TensorView in) const {
+        if (axis.size() == 1) return linear.forward(out, in, stream);
+        linear.forward_without_bias(matrix(buffers.partial), in, stream);
+        axis.sum(out, matrix(buffers.partial), buffers.split, stream);
+        if (linear.bias.parameter != nullptr) kernels::add_to_rows(out, linear.bias.value, stream);
+    }
+
+    // What enters `layer` (the number of layers: the final norm): the embedding, or what the layer before left.
+    // In inference the sum takes the place of that layer's input, which nothing reads any more.
+    Entering entering(std::int64_t layer) const {
+        if (layer == 0) return {{}, buffers.residual(0), {}};
+        return {buffers.residual(layer), buffers.own(buffers.mlp(layer - 1).middle), buffers.own(buffers.branch)};
+    }
+
+    // The same after a forward pass, for layers.
+    Entering kept_entering(std::int64_t layer) const { return {{}, buffers.residual(layer), {}}; }
+
+    // From the norm to what the heads have read.
+    void attention_inner(std::int64_t index, LayerWeights const& weights, kernels::KvPages pages,
+                         Entering const& entering) const {
+        AttentionActivations const& kept = buffers.attention(index);
+        norm(kept.normed, kept.mean, kept.rstd, entering, weights.attention_norm);
+        weights.query.forward(matrix(kept.query), matrix(kept.normed), stream);
+        weights.key.forward(matrix(kept.key), matrix(kept.normed), stream);
+        weights.value.forward(matrix(kept.value), matrix(kept.normed), stream);
+        kernels::RotaryOptions const rotary = rotary_options(config);
+        kernels::rotary_forward(used(kept.query), used(buffers.positions), rotary, stream);
+        kernels::rotary_forward(used(kept.key), used(buffers.positions), rotary, stream);
+        kernels::store_kv(pages, used(kept.key), used(kept.value), batch.segments, stream);
+        kernels::attention_forward(used(kept.attended), used(kept.log_sum_exp), used(kept.query), pages, batch.segments,
+                                   attention_scale(config), stream);
+    }
+
+    // branch = the attention's output; where the residual is parallel middle = in + that, as the MLP's norm does not
+    // add it.
+    void attention_output(std::int64_t index, LayerWeights const& weights) const {
+        TensorView const out = buffers.own(config.parallel_residual ? buffers.mlp(index).middle : buffers.branch);
+        sum_of_parts(out, weights.output, matrix(buffers.attention(index).attended));
+        if (config.parallel_residual) kernels::add_in_place(out, buffers.residual(index), stream);
+    }
+
+    // middle = in + attention's branch; activated = inner part of MLP(norm(middle)), or of the layer's own input where
+    // the residual is parallel
+    void mlp_inner(std::int64_t index, LayerWeights const& weights) const {
+        MlpActivations const& kept = buffers.mlp(index);
+        TensorView const in = buffers.residual(index);
+        Entering const entering = config.parallel_residual
+                                      ? Entering{{}, in, {}}
+                                      : Entering{buffers.own(kept.middle), in, buffers.own(buffers.branch)};
+        norm(kept.normed, kept.mean, kept.rstd, entering, weights.mlp_norm);
+        weights.up.forward(matrix(kept.up), matrix(kept.normed), stream);
+        if (!gated(config)) return kernels::gelu_forward(matrix(kept.activated), matrix(kept.up), stream);
+        weights.gate.forward(matrix(kept.gate), matrix(kept.normed), stream);
+        kernels::gated_forward(matrix(kept.activated), matrix(kept.gate), matrix(kept.up), gate_function(config),
+                               stream);
+    }
+
+    // branch = the MLP's output
+    void mlp_output(std::int64_t index, LayerWeights const& weights) const {
+        sum_of_parts(buffers.own(buffers.branch), weights.down, matrix(buffers.mlp(index).activated));
+    }
+
+    void embedding(Weight const& table) const {
+        if (axis.size() == 1)
+            return kernels::embedding_forward(buffers.residual(0), table.value, used(buffers.tokens), stream);
+        kernels::embedding_forward(matrix(buffers.partial), table.value, used(buffers.local_tokens), stream);
+        axis.sum(buffers.residual(0), matrix(buffers.partial), buffers.split, stream);
+    }
+};
+
+}  // namespace selvage
