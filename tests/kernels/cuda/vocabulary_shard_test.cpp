@@ -170,7 +170,8 @@ TEST_F(EmulatedShardSampling, MeasuresAndCandidates) {
 
 TEST_F(EmulatedShardSampling, KeptTotalsAndDraws) {
     float const middle = weight(0, 5);
-    std::vector<RowCut> const cuts = {{0, {}}, {0, {{middle, 5}}}, {0, {{middle, -3}}}, {1, {{1e6F, 1 << 20}}}};
+    std::vector<RowCut> const cuts = {
+        {0, {}}, {0, {{middle, 5}}}, {0, {{middle, -3}}}, {0, {{0x1p38F, -3}}}, {1, {{1e6F, 1 << 20}}}};
     std::vector<std::int64_t> totals(cuts.size() * index(blocks));
     emulated().kept_totals(totals, view_of_weights(), ids, cuts, emulated_stream());
     std::vector<BlockDraw> draw;
