@@ -6,7 +6,7 @@ namespace selvage::kernels::cuda {
 Operations const& operations() {
     static Operations const all = [] {
         Operations filled;
-        for (auto const fill : {fill_norm}) fill(filled);
+        for (auto const fill : {fill_attention, fill_attention_backward, fill_norm}) fill(filled);
         return filled;
     }();
     return all;

@@ -7,6 +7,8 @@ namespace selvage::kernels::cuda {
 
 Operations const& operations();
 
+void fill_attention(Operations& operations);
+void fill_attention_backward(Operations& operations);
 void fill_norm(Operations& operations);
 
 }  // namespace selvage::kernels::cuda
