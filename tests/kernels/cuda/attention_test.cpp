@@ -182,7 +182,7 @@ std::vector<AttentionCase> cases() {
             {4, 1, 16, DType::bf16},
             {2, 1, 32, DType::bf16},
             {8, 1, 40, DType::bf16},
-            {8, 8, 64, DType::bf16},
+            {2, 2, 64, DType::bf16},
             {2, 1, 80, DType::bf16},
             {3, 1, 96, DType::bf16},
             {4, 2, 128, DType::bf16},
