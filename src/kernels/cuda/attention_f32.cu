@@ -35,7 +35,8 @@ __device__ inline void write_row(float* to, float const (&values)[most_dims], fl
     }
 }
 
-// The state takes a page, of whose keys the row sees the first `visible`.
+// The state takes a page, of whose keys the row sees the first `visible`. Each reduction has a barrier: the weights are
+// written after one and read after the next.
 __device__ void take_page(SoftmaxState& state, float (&values)[most_dims], float const* query, float const* keys,
                           float const* page_values, int visible, float scale, int head_size) {
     __shared__ float weights[threads];
@@ -48,7 +49,6 @@ __device__ void take_page(SoftmaxState& state, float (&values)[most_dims], float
     state.sum = fmaf(state.sum, shrink, over_block(weight, 0.0F, warp_sums, Sum{}));
     for (float& value : values) value *= shrink;
     add_rows(values, weights, page_values, min(visible, page_tokens), head_size, head_size);
-    __syncthreads();
 }
 
 // blockIdx is (tile, key-value head, pair).

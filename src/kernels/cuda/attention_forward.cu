@@ -203,8 +203,8 @@ struct Block {
     }
 };
 
-// The keys of a page and the values of the page before (narrow: of the same page) are under way while a page's scores
-// are computed; likewise for the values.
+// While a page's scores are computed its values are under way, while its values are added the next page's keys. With
+// two stages it is one page more of both.
 template <int head, bool narrow>
 __global__ void __launch_bounds__(Shape<head, narrow>::threads, head <= 128 ? 2 : 1)
     forward_kernel(ForwardWork<BFloat16> work) {
