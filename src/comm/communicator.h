@@ -59,6 +59,9 @@ class Communicator {
     virtual std::unique_ptr<Transfer> start_send(std::span<std::byte const> bytes, int destination, int tag) = 0;
     virtual std::unique_ptr<Transfer> start_receive(std::span<std::byte> bytes, int source, int tag) = 0;
 
+    // Time that this rank has spent in the collective calls and receive(), from the beginning.
+    virtual double seconds() const = 0;
+
     // Whether threads may make calls at the same time (each on a communicator of its own).
     virtual bool allows_threads() const = 0;
     virtual std::unique_ptr<Communicator> duplicate() = 0;

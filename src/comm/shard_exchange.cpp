@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/timer.h"
+
 namespace selvage {
 namespace {
 
@@ -90,6 +92,7 @@ void ShardExchange::final_from(std::int64_t first) {
 }
 
 void ShardExchange::finish() {
+    Timer const timer;
     final_from_.store(0, std::memory_order_release);
     std::unique_lock lock(mutex_);
     finishing_ = true;
@@ -107,6 +110,7 @@ void ShardExchange::finish() {
         }
     }
     finishing_ = false;
+    seconds_ += timer.seconds();
     rethrow();
 }
 

@@ -67,6 +67,8 @@ class ShardExchange {
 
     // Pieces of this step that this rank had sent, or had found to be final and its own, so far. Any thread.
     std::int64_t started_pieces() const { return started_.load(); }
+    // Time spent in finish(), from the beginning: what the backward pass did not hide.
+    double seconds() const { return seconds_; }
 
   private:
     struct Piece {
@@ -105,6 +107,7 @@ class ShardExchange {
         return next_ == pieces_.size() && sends_.empty() && slots_in_use_.empty() && next_own_ == own_.size();
     }
     void rethrow();  // with the lock held
+    double seconds_ = 0;
 
     std::unique_ptr<Communicator> communicator_;
     std::size_t rank_;

@@ -35,7 +35,9 @@ void Memory::reset() noexcept {
 
 Memory Arena::allocate(std::string name, std::size_t bytes) {
     void* const data = bytes == 0 ? nullptr : device_.allocate(bytes);
-    blocks_[name] += bytes;
+    std::size_t const now = blocks_[name] += bytes;
+    std::size_t& most = peaks_[name];
+    most = std::max(most, now);
     in_use_ += bytes;
     peak_ = std::max(peak_, in_use_);
     return Memory(*this, std::move(name), data, bytes);

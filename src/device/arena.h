@@ -48,12 +48,15 @@ class Arena {
     // Name and bytes of the blocks alive now, summed by name, largest first.
     std::vector<std::pair<std::string, std::size_t>> report() const;
 
+    // The most that the blocks of each name took at a time.
+    std::map<std::string, std::size_t> const& peaks() const { return peaks_; }
+
   private:
     friend class Memory;
     void release(std::string const& name, void* data, std::size_t bytes) noexcept;
     Device& device_;
     Stream stream_;
-    std::map<std::string, std::size_t> blocks_;
+    std::map<std::string, std::size_t> blocks_, peaks_;
     std::size_t in_use_ = 0;
     std::size_t peak_ = 0;
 };

@@ -20,7 +20,8 @@ void check_notes(FileReader const& file) {
 void check_columns(FileReader const& file) {
     for (Column const& column : columns_of(file.format())) {
         // Other programs may have no use for the serialized model.
-        if (!file.has_checksums() && column.name == "/tokenizer/model" && !file.exists(column.name)) continue;
+        bool const optional = !file.has_checksums() && column.name == "/tokenizer/model";
+        if ((optional || column.since_0_2) && !file.exists(column.name)) continue;
         file.dims_of(column.name, column.element, column.rank);
         if (!file.has_checksums()) continue;
         bool const marked = file.integer_attribute(column.name, "volatile").value_or(0) == 1;

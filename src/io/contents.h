@@ -27,6 +27,7 @@ struct RunTables {
     std::vector<SweepRow> sweeps;
     std::vector<EvaluationRow> evaluations;
     std::vector<Event> events;
+    std::vector<MemoryRow> memory;
 };
 RunTables load_run(FileReader const& file);
 

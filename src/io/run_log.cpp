@@ -50,6 +50,7 @@ RunLog::RunLog(IoThread& io, Path path, std::string deck, std::map<std::string, 
     steps_ = std::move(tables.steps);
     sweeps_ = std::move(tables.sweeps);
     evaluations_ = std::move(tables.evaluations);
+    memory_ = std::move(tables.memory);
     for (auto& event : tables.events) events_.push_back({event.time, event.kind, event.text});
 }
 
@@ -68,7 +69,7 @@ std::map<std::string, std::int64_t> RunLog::table_rows() const {
 }
 
 void RunLog::flush() {
-    RunTables tables{steps_, sweeps_, evaluations_, {}};
+    RunTables tables{steps_, sweeps_, evaluations_, {}, memory_};
     for (Event const& event : events_) tables.events.push_back({event.time, event.kind, event.text});
     io_.call([&] { write_run(path_, deck_, tables); });
 }

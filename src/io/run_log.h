@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/files.h"
@@ -29,6 +30,7 @@ struct SweepRow {
     double seconds = 0;                     // volatile
     double busy = 0;                        // volatile: seconds of work over all ranks / (ranks * seconds)
     std::vector<double> busy_by_rank = {};  // volatile: the same for each rank; empty where it was not measured
+    double communication = 0;  // volatile; train: share of the ranks' time in communication that nothing hid
 };
 // One evaluation of one metric; low and high are the 95% interval. by_position may be empty; NaN where nothing counts.
 struct MetricValue {
@@ -44,6 +46,12 @@ struct EvaluationRow {
     std::map<std::string, MetricValue> metrics;
 };
 
+// The most that the blocks of one name took at a time, on the rank where that was most.
+struct MemoryRow {
+    std::string name;
+    std::int64_t bytes = 0;
+};
+
 class RunLog {
   public:
     // Rank 0 alone. Starts from an existing file cut back to `rows` (a RunState's table_rows), or empty where `path`
@@ -54,6 +62,7 @@ class RunLog {
     void add(SweepRow const& row);
     void add(EvaluationRow row);
     void event(std::string const& kind, std::string const& text);
+    void set_memory(std::vector<MemoryRow> rows) { memory_ = std::move(rows); }
     std::vector<StepRow> const& steps() const { return steps_; }
     std::vector<SweepRow> const& sweeps() const { return sweeps_; }
     std::vector<EvaluationRow> const& evaluations() const { return evaluations_; }
@@ -72,6 +81,7 @@ class RunLog {
     std::vector<SweepRow> sweeps_;
     std::vector<EvaluationRow> evaluations_;
     std::vector<Event> events_;
+    std::vector<MemoryRow> memory_;
 };
 
 }  // namespace selvage::io

@@ -62,9 +62,10 @@ void write_sweeps(FileWriter& out, std::vector<SweepRow> const& rows) {
     for (std::size_t i = 0; i < rows.size(); ++i)
         std::copy(rows[i].busy_by_rank.begin(), rows[i].busy_by_rank.end(),
                   busy.begin() + static_cast<std::ptrdiff_t>(i * ranks));
-    Column const& column = busy_by_rank_column();
+    Column const& column = column_of(out.format(), "/sweeps/busy_by_rank");
     Dims const dims = {static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(ranks)};
     out.array(column.name, column.element, column.notes, dims, busy.data());
+    out.column("/sweeps/communication", picked(rows, &SweepRow::communication));
 }
 
 // The metric in every evaluation; nullptr where it was not measured.
@@ -159,7 +160,8 @@ std::vector<SweepRow> load_sweeps(FileReader const& file) {
     integers("/sweeps/left_over", &SweepRow::left_over);
     numbers("/sweeps/seconds", &SweepRow::seconds);
     numbers("/sweeps/busy", &SweepRow::busy);
-    std::string const& by_rank = busy_by_rank_column().name;
+    std::string const communication = "/sweeps/communication", by_rank = "/sweeps/busy_by_rank";
+    if (file.exists(communication)) numbers(communication, &SweepRow::communication);
     if (!file.exists(by_rank)) return rows;
     auto const dims = file.dims_of(by_rank, Element::f64, 2);
     check_length(file, by_rank, static_cast<std::size_t>(dims[0]), rows.size());
@@ -225,9 +227,18 @@ std::vector<RunTables::Event> load_events(FileReader const& file) {
     return rows;
 }
 
+std::vector<MemoryRow> load_memory(FileReader const& file) {
+    if (!file.is_group("/memory")) return {};
+    auto const name = file.texts("/memory/name");
+    std::vector<MemoryRow> rows(name.size());
+    put(name, rows, &MemoryRow::name, file, "/memory/name");
+    put(file.values<std::int64_t>("/memory/bytes"), rows, &MemoryRow::bytes, file, "/memory/bytes");
+    return rows;
+}
+
 std::int64_t expected_bytes(std::string const& deck, RunTables const& tables) {
     std::size_t bytes = deck.size() + 56 * tables.steps.size();
-    std::size_t kind = 0, event = 0, datasets = 19, row = 0;
+    std::size_t kind = 0, event = 0, datasets = 22, row = 0;
     for (SweepRow const& sweep : tables.sweeps) kind = std::max(kind, sweep.kind.size());
     for (RunTables::Event const& e : tables.events)
         event = std::max(event, e.time.size() + e.kind.size() + e.text.size());
@@ -235,9 +246,12 @@ std::int64_t expected_bytes(std::string const& deck, RunTables const& tables) {
         std::size_t these = 0;
         for (auto const& [metric, value] : evaluation.metrics) these += 40 + 16 * value.by_position.size();
         row = std::max(row, these);
-        datasets = std::max(datasets, 19 + 7 * evaluation.metrics.size());
+        datasets = std::max(datasets, 22 + 7 * evaluation.metrics.size());
     }
-    bytes += (56 + kind + 8 * most_ranks(tables.sweeps)) * tables.sweeps.size() + event * tables.events.size() +
+    std::size_t memory = 0;
+    for (MemoryRow const& one : tables.memory) memory = std::max(memory, one.name.size() + 8);
+    bytes += memory * tables.memory.size();
+    bytes += (64 + kind + 8 * most_ranks(tables.sweeps)) * tables.sweeps.size() + event * tables.events.size() +
              row * tables.evaluations.size();
     return expected_file_bytes(static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(datasets));
 }
@@ -254,12 +268,15 @@ void write_run(Path const& path, std::string const& deck, RunTables const& table
     out.text_column("/events/time", picked(tables.events, &RunTables::Event::time));
     out.text_column("/events/kind", picked(tables.events, &RunTables::Event::kind));
     out.text_column("/events/text", picked(tables.events, &RunTables::Event::text));
+    out.group("/memory");
+    out.text_column("/memory/name", picked(tables.memory, &MemoryRow::name));
+    out.column("/memory/bytes", picked(tables.memory, &MemoryRow::bytes));
     out.commit();
 }
 
 RunTables load_run(FileReader const& file) {
     file.expect("selvage-run");
-    RunTables tables{load_steps(file), load_sweeps(file), {}, load_events(file)};
+    RunTables tables{load_steps(file), load_sweeps(file), {}, load_events(file), load_memory(file)};
     for (std::string const& metric : file.names_in("/evaluations"))
         if (!metric.ends_with(by_position)) load_metric(file, metric, tables.evaluations);
     return tables;

@@ -92,6 +92,18 @@ Columns const run_columns = {
     {"/sweeps/left_over", i64, {"training: rows not used", "1"}},
     {"/sweeps/seconds", f64, {"wall time of the sweep", "s", true}},
     {"/sweeps/busy", f64, {"share of the ranks' time that was work", "1", true}},
+    {"/sweeps/busy_by_rank",
+     f64,
+     {"share of each rank's time that was work, by sweep and rank; NaN where it was not measured", "1", true},
+     2,
+     true},
+    {"/sweeps/communication",
+     f64,
+     {"training: share of the ranks' time in communication that no computation hid", "1", true},
+     1,
+     true},
+    {"/memory/name", text, {"what blocks of memory are for", "1", true}, 1, true},
+    {"/memory/bytes", i64, {"the most that they took at a time, on the rank where it was most", "B", true}, 1, true},
     {"/events/time", text, {"when, in UTC (ISO 8601)", "1", true}},
     {"/events/kind", text, {"what kind of event", "1", true}},
     {"/events/text", text, {"what happened", "1", true}},
@@ -149,15 +161,6 @@ Column const& column_of(std::string_view format, std::string_view name) {
     for (Column const& column : columns_of(format))
         if (column.name == name) return column;
     fail_check("column is in the schema", __FILE__, __LINE__, fmt::format("{} has no dataset {}", format, name));
-}
-
-Column const& busy_by_rank_column() {
-    static Column const column = {
-        "/sweeps/busy_by_rank",
-        f64,
-        {"share of each rank's time that was work, by sweep and rank; NaN where it was not measured", "1", true},
-        2};
-    return column;
 }
 
 std::vector<Column> const& metric_columns() {

@@ -51,6 +51,7 @@ struct Column {
     Element element;
     Notes notes;
     int rank = 1;
+    bool since_0_2 = false;  // files of earlier versions are without it
 };
 
 // The datasets that every file of this format has; those named by parameters, metrics or tables come beside them.
@@ -58,9 +59,6 @@ struct Column {
 std::vector<Column> const& columns_of(std::string_view format);
 // A column of that format; one that is not there is our own bug.
 Column const& column_of(std::string_view format, std::string_view name);
-
-// Beside the columns of run.h5; files before version 0.2 are without it.
-Column const& busy_by_rank_column();
 
 // Datasets of run.h5 below /evaluations/<metric>/ and /evaluations/<metric>_by_position/.
 std::vector<Column> const& metric_columns();

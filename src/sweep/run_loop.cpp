@@ -12,6 +12,7 @@
 #include "sweep/draft_attributes.h"
 #include "sweep/forecast.h"
 #include "sweep/generation_sweep.h"
+#include "sweep/peak_memory.h"
 #include "sweep/progress.h"
 #include "sweep/round_plan.h"
 #include "sweep/stop.h"
@@ -278,6 +279,7 @@ class RunLoop {
         std::int64_t const all_steps = total_steps(options_, options_.run.schedule_rounds);
         Timer timer, since_flush, since_checkpoint;
         std::int64_t tokens = 0;
+        communication_seconds_ = 0;
         {
             Progress progress(fmt::format("round {} training", state_.round), static_cast<std::int64_t>(steps.size()),
                               "steps", grid_.is_root(), seconds_after_this());
@@ -296,7 +298,9 @@ class RunLoop {
                 if (stop_.agreed(grid_.world())) return false;
             }
         }
-        add_train_row(file, tokens, timer.seconds());
+        double const seconds = timer.seconds();
+        add_train_row(file, tokens, seconds, busy_ranks(grid_.world(), communication_seconds_, seconds).mean());
+        record_memory();
         return true;
     }
 
@@ -312,6 +316,7 @@ class RunLoop {
                  plan.step, state_.round, result.loss, woven_path().string());
         ++state_.step;
         ++state_.step_in_round;
+        communication_seconds_ += result.communication_seconds;
         if (log_)
             log_->add(io::StepRow{plan.step, state_.round, result.loss, result.grad_norm, result.learning_rate,
                                   result.target_tokens, timer.seconds()});
@@ -328,7 +333,7 @@ class RunLoop {
     }
 
     // What the round used of its woven file, as a whole: the same row after an interruption.
-    void add_train_row(io::WovenFile const& file, std::int64_t tokens, double seconds) {
+    void add_train_row(io::WovenFile const& file, std::int64_t tokens, double seconds, double communication) {
         std::vector<std::int64_t> uses(file.rows.size());
         std::int64_t used_tokens = 0;
         for (io::Use const& use : file.uses) {
@@ -349,10 +354,18 @@ class RunLoop {
              .repeated = repeated,
              .left_over = left,
              .seconds = seconds,
-             .busy = 1});
-        log::info("round {}: trained {} steps, {} tokens in {} ({:.0f} tokens/s), {} rows repeated, {} left over",
+             .busy = 1,
+             .communication = communication});
+        log::info("round {}: trained {} steps, {} tokens in {} ({:.0f} tokens/s), {} rows repeated, {} left over{}",
                   state_.round, options_.train.steps_per_round, tokens, format_duration(seconds),
-                  static_cast<double>(tokens) / seconds, repeated, left);
+                  static_cast<double>(tokens) / seconds, repeated, left,
+                  grid_.world().size() > 1 ? fmt::format(", {:.1f}% in communication", 100 * communication) : "");
+    }
+
+    // Collective: the peaks of the arenas' names, on the rank where each was most.
+    void record_memory() {
+        std::vector<io::MemoryRow> rows = peak_memory(grid_.world(), arena_);
+        if (log_) log_->set_memory(std::move(rows));
     }
 
     EvaluationResult evaluate_heldout(std::int64_t round) {
@@ -455,6 +468,7 @@ class RunLoop {
     Forecast forecast_;
     io::RunState state_;
     std::unique_ptr<io::RunLog> log_;
+    double communication_seconds_ = 0;  // of this training sweep
 };
 
 }  // namespace

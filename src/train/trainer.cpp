@@ -80,6 +80,10 @@ struct Trainer::State {
     }
     // This rank's shard of the gradient summed over all lanes. Collective; if a rank fails, all throw.
     TensorView sum_lanes(std::span<Woven const> rows, StepPlan const& plan);
+    // From the beginning; of the thread of the exchange only what was waited for.
+    double communication_seconds() const {
+        return grid.data().seconds() + grid.axis(Axis::tensor).seconds() + (exchange ? exchange->seconds() : 0);
+    }
     KvCache& cache_of(std::int64_t pages);
     void add(std::size_t to, std::size_t from) {
         kernels::add_in_place(gradients[to].view(), gradients[from].view(), stream);
@@ -267,6 +271,7 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
     State& state = *state_;
     SELVAGE_CHECK(static_cast<std::int64_t>(plan.lanes.size()) == state.options.lanes, "a plan of {} lanes, not {}",
                   plan.lanes.size(), state.options.lanes);
+    double const communicated = state.communication_seconds();
     state.model.pack(state.arena, Model::Use::training);
     TensorView const gradient = state.sum_lanes(rows, plan);
     std::vector<double> const total = state.sum_of_sums();
@@ -290,6 +295,7 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
     result.grad_norm = updated.grad_norm;
     result.learning_rate = updated.learning_rate;
     result.finite = updated.finite;
+    result.communication_seconds = state.communication_seconds() - communicated;
     return result;
 }
 

@@ -42,6 +42,7 @@ class Trainer {
         double learning_rate = 0;
         std::int64_t target_tokens = 0;  // positions with loss weight, all lanes
         std::int64_t input_tokens = 0;
+        double communication_seconds = 0;  // of this rank: waiting for other ranks while nothing was computed
         bool finite = true;  // false: loss or gradient norm is not finite, and nothing was changed; on every rank
     };
     // Collective over the data axis. `rows` is the woven file that the plan indexes. Packs the model's weights

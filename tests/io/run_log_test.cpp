@@ -49,9 +49,10 @@ TEST_F(RunLogTest, RowsComeBack) {
     {
         RunLog log(*io, folder / "run.h5", "", {});
         fill_run_log(log, 0, 4);
+        log.set_memory({{"parameters", 400}, {"KV cache", 30}});
         log.flush();
     }
-    RunLog const log(*io, folder / "run.h5", "", {{"steps", 4}, {"sweeps", 4}, {"evaluations", 4}});
+    RunLog log(*io, folder / "run.h5", "", {{"steps", 4}, {"sweeps", 4}, {"evaluations", 4}});
     EXPECT_EQ(log.steps()[1].loss, 1.0);
     EXPECT_EQ(log.steps()[3].target_tokens, 103);
     EXPECT_EQ(log.sweeps()[1].kind, "train");
@@ -61,6 +62,9 @@ TEST_F(RunLogTest, RowsComeBack) {
     EXPECT_EQ(log.evaluations()[2].metrics.at("context_gap").by_position[2], 0.5);
     EXPECT_EQ(log.evaluations()[1].metrics.count("context_gap"), 0U);
     EXPECT_EQ(log.evaluations()[3].metrics.at("forced_nll").value, 4.0);
+    log.flush();
+    EXPECT_THAT(read_bytes(folder / "run.h5"), HasSubstr("KV cache"));
+    check_file(*io, folder / "run.h5");
 }
 
 TEST_F(RunLogTest, DamageStopsAResumeButNotAFreshStart) {

@@ -144,6 +144,20 @@ class Commands(JobTest):
             self.assertTrue(((by_rank[row] > 0) & (by_rank[row] <= 1)).all(), by_rank)
             self.assertAlmostEqual(by_rank[row].mean(), busy[row])
 
+    def test_communication_and_memory(self):
+        with h5py.File(self.folder / "run/run.h5", "r") as file:
+            train = file["sweeps/kind"].asstr()[()] == "train"
+            share = file["sweeps/communication"][()]
+            memory = dict(zip(file["memory/name"].asstr()[()], file["memory/bytes"][()]))
+            with h5py.File(self.checkpoints("run")[-1], "r") as checkpoint:
+                elements = sum(values.size for values in checkpoint["parameters"].values())
+        self.assertTrue(((share[train] > 0) & (share[train] < 1)).all(), share)
+        self.assertTrue((share[~train] == 0).all(), share)
+        # Blocks are padded.
+        self.assertTrue(4 * elements <= memory["parameters"] < 8 * elements + 65536, memory)
+        self.assertGreater(memory["activations"], 0)
+        self.assertGreaterEqual(memory["gradient"], memory["parameters"])
+
     def test_end_of_the_run_is_foretold(self):
         words = "the run ends about "
         end = [line.split(words)[1][:19] for line in self.log.splitlines() if words in line]

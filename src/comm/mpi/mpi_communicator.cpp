@@ -60,9 +60,13 @@ MpiCommunicator::~MpiCommunicator() {
     MPI_Comm_free(&handle_);
 }
 
-void MpiCommunicator::barrier() { check_mpi(MPI_Barrier(handle_), "MPI_Barrier"); }
+void MpiCommunicator::barrier() {
+    Blocking const blocking(*this);
+    check_mpi(MPI_Barrier(handle_), "MPI_Barrier");
+}
 
 void MpiCommunicator::broadcast(std::span<std::byte> bytes, int root) {
+    Blocking const blocking(*this);
     for (std::size_t at = 0; at < bytes.size(); at += piece) {
         auto const count = static_cast<int>(std::min(piece, bytes.size() - at));
         check_mpi(MPI_Bcast(bytes.data() + at, count, MPI_BYTE, root, handle_), "MPI_Bcast");
@@ -70,6 +74,7 @@ void MpiCommunicator::broadcast(std::span<std::byte> bytes, int root) {
 }
 
 void MpiCommunicator::all_gather(std::span<std::byte const> send, std::span<std::byte> recv) {
+    Blocking const blocking(*this);
     SELVAGE_CHECK(recv.size() == send.size() * static_cast<std::size_t>(size_), "all_gather of {} into {} bytes",
                   send.size(), recv.size());
     if (send.size() <= piece) {
@@ -83,6 +88,7 @@ void MpiCommunicator::all_gather(std::span<std::byte const> send, std::span<std:
 
 void MpiCommunicator::all_gather_v(std::span<std::byte const> send, std::span<std::byte> recv,
                                    std::span<std::size_t const> counts) {
+    Blocking const blocking(*this);
     std::size_t at = 0;
     for (int root = 0; root < size_; ++root) {
         std::size_t const count = counts[static_cast<std::size_t>(root)];
@@ -117,6 +123,7 @@ void MpiCommunicator::all_gather_v(std::span<std::byte const> send, std::span<st
 
 void MpiCommunicator::all_to_all_v(std::span<std::byte const> send, std::span<std::size_t const> send_counts,
                                    std::span<std::byte> recv, std::span<std::size_t const> recv_counts) {
+    Blocking const blocking(*this);
     std::vector<MPI_Request> requests;
     std::size_t at = 0;
     for (int source = 0; source < size_; ++source) {
@@ -154,6 +161,7 @@ void MpiCommunicator::all_to_all_v(std::span<std::byte const> send, std::span<st
 }
 
 void MpiCommunicator::all_reduce(std::span<std::int64_t> values, Reduction reduction) {
+    Blocking const blocking(*this);
     MPI_Op const operation = reduction == Reduction::sum ? MPI_SUM : reduction == Reduction::min ? MPI_MIN : MPI_MAX;
     check_mpi(
         MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_INT64_T, operation, handle_),
@@ -188,6 +196,7 @@ std::vector<std::byte> MpiCommunicator::take(MPI_Status const& probed) {
 }
 
 std::vector<std::byte> MpiCommunicator::receive(int source, int tag) {
+    Blocking const blocking(*this);
     MPI_Status status;
     check_mpi(MPI_Probe(source, tag, handle_, &status), "MPI_Probe");
     return take(status);

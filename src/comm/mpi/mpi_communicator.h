@@ -5,6 +5,7 @@
 #include <list>
 #include <memory>
 
+#include "base/timer.h"
 #include "comm/communicator.h"
 
 namespace selvage {
@@ -33,6 +34,7 @@ class MpiCommunicator final : public Communicator {
     bool poll(int tag, Message& message) override;
     std::unique_ptr<Transfer> start_send(std::span<std::byte const> bytes, int destination, int tag) override;
     std::unique_ptr<Transfer> start_receive(std::span<std::byte> bytes, int source, int tag) override;
+    double seconds() const override { return seconds_; }
     bool allows_threads() const override;
     std::unique_ptr<Communicator> duplicate() override;
     std::unique_ptr<Communicator> split(int color, int key) override;
@@ -44,6 +46,25 @@ class MpiCommunicator final : public Communicator {
         std::vector<std::byte> bytes;
         MPI_Request request = MPI_REQUEST_NULL;
     };
+    // Adds its lifetime to seconds_; one inside another does not count.
+    class Blocking {
+      public:
+        explicit Blocking(MpiCommunicator& communicator) : of_(communicator), inner_(communicator.blocking_) {
+            of_.blocking_ = true;
+        }
+        ~Blocking() {
+            if (inner_) return;
+            of_.blocking_ = false;
+            of_.seconds_ += timer_.seconds();
+        }
+        Blocking(Blocking const&) = delete;
+        Blocking& operator=(Blocking const&) = delete;
+
+      private:
+        MpiCommunicator& of_;
+        bool inner_;
+        Timer timer_;
+    };
     void free_finished_sends();
     std::vector<std::byte> take(MPI_Status const& probed);
 
@@ -51,6 +72,8 @@ class MpiCommunicator final : public Communicator {
     int rank_ = 0;
     int size_ = 1;
     std::list<Pending> pending_;
+    double seconds_ = 0;
+    bool blocking_ = false;
 };
 
 }  // namespace selvage

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Elements of activations, one or four at a time. Four fp32 lie in 16 bytes, four bfloat16 in 8; addresses are aligned
-// so.
+// Elements of activations, one, four or eight at a time. Addresses are aligned to their size, at most to 16 bytes.
+#include <cstdint>
+
 #include "device/cuda/launch.h"
 #include "tensor/dtype.h"
 
@@ -34,36 +35,62 @@ __device__ E narrow(float x) {
         return {static_cast<std::uint16_t>(round_pair(x, 0.0F) & 0xffffU)};
 }
 
-// One or four consecutive elements, widened.
+// Consecutive elements, widened.
 template <int width>
 struct Vector {
-    static_assert(width == 1 || width == 4);
+    static_assert(width == 1 || width == 4 || width == 8);
     float values[width];
     __device__ float& operator[](int i) { return values[i]; }
     __device__ float operator[](int i) const { return values[i]; }
 };
 
+__device__ inline void unpack(float* to, unsigned pair) {
+    to[0] = __uint_as_float(pair << 16);
+    to[1] = __uint_as_float(pair & 0xffff0000U);
+}
+
 template <int width, class E>
 __device__ Vector<width> load(E const* from) {
+    Vector<width> x;
     if constexpr (width == 1) {
-        return {{widen(*from)}};
+        x[0] = widen(*from);
     } else if constexpr (sizeof(E) == sizeof(float)) {
-        float4 const x = *reinterpret_cast<float4 const*>(from);
-        return {{x.x, x.y, x.z, x.w}};
-    } else {
+#pragma unroll
+        for (int i = 0; i < width; i += 4) {
+            float4 const four = *reinterpret_cast<float4 const*>(from + i);
+            x[i] = four.x, x[i + 1] = four.y, x[i + 2] = four.z, x[i + 3] = four.w;
+        }
+    } else if constexpr (width == 4) {
         uint2 const pairs = *reinterpret_cast<uint2 const*>(from);
-        return {{__uint_as_float(pairs.x << 16), __uint_as_float(pairs.x & 0xffff0000U), __uint_as_float(pairs.y << 16),
-                 __uint_as_float(pairs.y & 0xffff0000U)}};
+        unpack(x.values, pairs.x), unpack(x.values + 2, pairs.y);
+    } else {
+        uint4 const pairs = *reinterpret_cast<uint4 const*>(from);
+        unpack(x.values, pairs.x), unpack(x.values + 2, pairs.y);
+        unpack(x.values + 4, pairs.z), unpack(x.values + 6, pairs.w);
     }
+    return x;
 }
 template <int width, class E>
 __device__ void store(E* to, Vector<width> const& x) {
-    if constexpr (width == 1)
+    if constexpr (width == 1) {
         *to = narrow<E>(x[0]);
-    else if constexpr (sizeof(E) == sizeof(float))
-        *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]);
-    else
+    } else if constexpr (sizeof(E) == sizeof(float)) {
+#pragma unroll
+        for (int i = 0; i < width; i += 4)
+            *reinterpret_cast<float4*>(to + i) = make_float4(x[i], x[i + 1], x[i + 2], x[i + 3]);
+    } else if constexpr (width == 4) {
         *reinterpret_cast<uint2*>(to) = make_uint2(round_pair(x[0], x[1]), round_pair(x[2], x[3]));
+    } else {
+        *reinterpret_cast<uint4*>(to) =
+            make_uint4(round_pair(x[0], x[1]), round_pair(x[2], x[3]), round_pair(x[4], x[5]), round_pair(x[6], x[7]));
+    }
+}
+
+// On the host: vectors of so many bytes, at most 16, may begin at all of these addresses.
+template <class... T>
+bool aligned_for(std::size_t bytes, T const*... addresses) {
+    std::size_t const alignment = bytes < 16 ? bytes : 16;
+    return ((reinterpret_cast<std::uintptr_t>(addresses) % alignment == 0) && ...);
 }
 
 }  // namespace selvage::kernels::cuda

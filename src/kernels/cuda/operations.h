@@ -7,6 +7,13 @@ namespace selvage::kernels::cuda {
 
 Operations const& operations();
 
+void fill_activation(Operations& operations);
+void fill_adamw(Operations& operations);
+void fill_cross_entropy(Operations& operations);
+void fill_embedding(Operations& operations);
 void fill_norm(Operations& operations);
+void fill_rotary(Operations& operations);
+void fill_sampling(Operations& operations);
+void fill_softmax(Operations& operations);
 
 }  // namespace selvage::kernels::cuda
