@@ -22,7 +22,8 @@ void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream& str
 void add_in_place(TensorView to, TensorView from, Stream& stream);
 void add_to_rows(TensorView rows, TensorView row, Stream& stream);  // rows[m, n] += row[n], f32
 void fill(TensorView out, float value, Stream& stream);             // f32
-// sums[n] += rows[m, n], row after row; sums f32, rows f32 or bf16.
+// sums[n] += rows[m, n], row after row (on a GPU by chunks of rows, then chunk after chunk); sums f32, rows f32 or
+// bf16.
 void add_column_sums(TensorView sums, TensorView rows, Stream& stream);
 // out = in, between f32 and bf16 in either direction (rounded to the nearest, ties to even).
 void convert(TensorView out, TensorView in, Stream& stream);

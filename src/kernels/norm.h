@@ -6,14 +6,14 @@
 
 namespace selvage::kernels {
 
-// Row-wise, in[rows, hidden]; the sum over a row goes in a fixed order (16 lanes, then their tree), in fp32. All
-// tensors are f32 but for `out` and `d_in_compute`, which are f32 or bf16.
+// Row-wise, in[rows, hidden]; the sum over a row goes in a fixed order (on the CPU 16 lanes, then their tree), in fp32.
+// All tensors are f32 but for `out` and `d_in_compute`, which are f32 or bf16.
 //
 // Forward: where `branch` is given, sum = in + branch is written and is what is normed, in one pass over memory; else
 // both are empty and `in` is. `sum` may be `in` or `branch` itself. `mean` and `rstd` [rows] are kept for the backward
 // pass; they may be empty.
 // Backward: `in` is what was normed. d_in = or +=; d_in_compute is then d_in, rounded to its type; it may be empty.
-// d_weight and d_bias [hidden] +=, in row order. No output may be d_out or in.
+// d_weight and d_bias [hidden] +=, in row order (on a GPU by chunks of rows). No output may be d_out or in.
 
 // Root mean square: out = in / sqrt(mean(in^2) + epsilon) * weight. Zhang and Sennrich 2019.
 void rmsnorm_forward(TensorView out, TensorView rstd, TensorView sum, TensorView in, TensorView branch,

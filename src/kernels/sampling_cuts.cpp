@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 
 namespace selvage::kernels {
 namespace {
@@ -40,6 +41,13 @@ std::int64_t share_of(double top_p, std::int64_t total) {
 // All weights below the average of what may go sum up to less than may go.
 float bound_of_share(Cut const& cut, std::int64_t need, std::int64_t ids) {
     return std::max(cut.last.weight, rounded_down((cut.total - need) / ids + 1));
+}
+
+float bound_of_largest(std::span<float> maxima, std::int64_t count) {
+    if (count > static_cast<std::int64_t>(maxima.size())) return least_weight;
+    auto const place = maxima.begin() + static_cast<std::ptrdiff_t>(count - 1);
+    std::nth_element(maxima.begin(), place, maxima.end(), std::greater<>());
+    return std::max(*place, least_weight);
 }
 
 float log_share(std::int64_t weight, std::int64_t total) {

@@ -50,6 +50,8 @@ std::int64_t share_of(double top_p, std::int64_t total);
 // A weight that the last one of the shortest prefix whose sum is `need` at least does not lie below, of `ids` ids cut
 // by `cut`.
 float bound_of_share(Cut const& cut, std::int64_t need, std::int64_t ids);
+// A weight that at least `count` ids reach: the maxima are weights of different ids. Reorders them.
+float bound_of_largest(std::span<float> maxima, std::int64_t count);
 // What a token's log_probability is.
 float log_share(std::int64_t weight, std::int64_t total);
 // The first kept candidate whose cumulative weight exceeds `target`; candidates by id, the kept ones sum to more.
@@ -83,8 +85,9 @@ class CutSearch {
   private:
     float low_, high_;
     Measure from_low_, from_high_;
+    using Part = std::int64_t Measure::*;  // nvcc writes the type in parentheses, of which GCC warns
     std::int64_t need_;
-    std::int64_t Measure::*measure_;
+    Part measure_;
 };
 
 }  // namespace selvage::kernels

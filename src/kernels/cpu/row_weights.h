@@ -3,8 +3,6 @@
 // The sampling weights of one row, and what drawing asks of them.
 #include <algorithm>
 #include <cstdint>
-#include <functional>
-#include <span>
 
 #include "kernels/cpu/table.h"
 #include "kernels/sampling_cuts.h"
@@ -77,14 +75,6 @@ class RowWeights {
             target -= drawn.whole();
             if (target < 0) return drawn;
         }
-    }
-
-    // A weight that at least `count` ids reach: lane maxima are weights of different ids. Reorders them.
-    static float bound_of_largest(std::span<float> lane_maxima, std::int64_t count) {
-        if (count > static_cast<std::int64_t>(lane_maxima.size())) return least_weight;
-        auto const place = lane_maxima.begin() + static_cast<std::ptrdiff_t>(count - 1);
-        std::nth_element(lane_maxima.begin(), place, lane_maxima.end(), std::greater<>());
-        return std::max(*place, least_weight);
     }
 
   private:

@@ -56,7 +56,7 @@ class Row {
 
     Cut apply_cuts(Cut cut) {
         if (options_.top_k > 0 && options_.top_k < ids_) {
-            float const low = RowWeights::bound_of_largest(buffers_.lane_maxima, options_.top_k);
+            float const low = bound_of_largest(buffers_.lane_maxima, options_.top_k);
             Measure const from_low = weights_.at_least(low);
             if (from_low.count > options_.top_k)
                 cut = find_cut(low, from_low, options_.top_k, &Measure::count);

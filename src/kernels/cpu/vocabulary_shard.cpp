@@ -85,7 +85,7 @@ void shard_weights(std::span<std::int64_t> totals, std::span<float> bounds, Tens
         RowWeights const of_row(logits.as<float>() + row.row * logits.dim(1), ids, row.max, row.temperature, kept);
         if (keep) lane_maxima.resize(index(16 * blocks));
         of_row.compute(totals.data() + static_cast<std::int64_t>(i) * blocks, keep ? lane_maxima.data() : nullptr);
-        if (keep && row.top_k > 0) bounds[i] = RowWeights::bound_of_largest(lane_maxima, row.top_k);
+        if (keep && row.top_k > 0) bounds[i] = bound_of_largest(lane_maxima, row.top_k);
     });
 }
 

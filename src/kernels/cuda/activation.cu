@@ -110,6 +110,20 @@ struct AddInPlace {
     }
 };
 
+struct AddToRows {
+    float* rows;
+    float const* row;
+    std::int64_t columns;
+    bool aligned() const { return columns % elementwise_width == 0 && eight_at_a_time(rows, row); }
+    template <int width>
+    __device__ void at(std::int64_t i) const {
+        Vector<width> x = load<width>(rows + i);
+        Vector<width> const y = load<width>(row + i % columns);
+        for (int j = 0; j < width; ++j) x[j] += y[j];
+        store(rows + i, x);
+    }
+};
+
 struct Fill {
     float* out;
     float value;
@@ -212,6 +226,13 @@ void add_in_place(TensorView to, TensorView from, Stream& stream) {
     over_elements(to.elements(), AddInPlace{to.as<float>(), from.as<float>()}, stream);
 }
 
+void add_to_rows(TensorView rows, TensorView row, Stream& stream) {
+    std::int64_t const columns = row.elements();
+    SELVAGE_CHECK(columns == 0 ? rows.elements() == 0 : rows.elements() % columns == 0, "{} columns added to {}",
+                  columns, rows.shape().text());
+    over_elements(rows.elements(), AddToRows{rows.as<float>(), row.as<float>(), columns}, stream);
+}
+
 void fill(TensorView out, float value, Stream& stream) {
     over_elements(out.elements(), Fill{out.as<float>(), value}, stream);
 }
@@ -247,6 +268,7 @@ void fill_activation(Operations& operations) {
     operations.gelu_forward = gelu_forward;
     operations.gelu_backward = gelu_backward;
     operations.add_in_place = add_in_place;
+    operations.add_to_rows = add_to_rows;
     operations.fill = fill;
     operations.add_column_sums = add_column_sums;
     operations.convert = convert;

@@ -17,6 +17,7 @@ struct CrossEntropy {
     std::int32_t const* targets;
     float const* weight;
     std::int64_t vocabulary;
+    std::int64_t first_id;
 };
 
 // Every element is read and written by one thread, so that both may be the same memory.
@@ -32,7 +33,7 @@ __global__ void __launch_bounds__(threads) cross_entropy_backward_kernel(CrossEn
         for (int j = 0; j < width; ++j) d[j] = 0.0F;
     } else {
         float const total = t.log_sum_exp[row];
-        std::int64_t const target = t.targets[row] - column;
+        std::int64_t const target = t.targets[row] - t.first_id - column;
         d = load<width>(t.logits + i);
         for (int j = 0; j < width; ++j) {
             float const probability = expf(d[j] - total);
@@ -42,10 +43,9 @@ __global__ void __launch_bounds__(threads) cross_entropy_backward_kernel(CrossEn
     store(t.d_logits + i, d);
 }
 
-}  // namespace
-
-void cross_entropy_backward(TensorView d_logits, TensorView logits, TensorView log_sum_exp, TensorView targets,
-                            TensorView weight, Stream& stream) {
+// Of the ids from first_id on.
+void backward_from(TensorView d_logits, TensorView logits, TensorView log_sum_exp, TensorView targets,
+                   TensorView weight, std::int64_t first_id, Stream& stream) {
     check_same(d_logits, logits);
     SELVAGE_CHECK(logits.rank() == 2, "logits of shape {}", logits.shape().text());
     std::int64_t const rows = logits.dim(0);
@@ -54,8 +54,13 @@ void cross_entropy_backward(TensorView d_logits, TensorView logits, TensorView l
                   "{} targets, {} sums and {} weights for {} rows", targets.elements(), log_sum_exp.elements(),
                   weight.elements(), rows);
     with_element(d_logits, [&]<class E>() {
-        CrossEntropy<E> const t{d_logits.as<E>(),           logits.as<float>(), log_sum_exp.as<float>(),
-                                targets.as<std::int32_t>(), weight.as<float>(), n};
+        CrossEntropy<E> const t{d_logits.as<E>(),
+                                logits.as<float>(),
+                                log_sum_exp.as<float>(),
+                                targets.as<std::int32_t>(),
+                                weight.as<float>(),
+                                n,
+                                first_id};
         auto const run = [&]<int width>() {
             std::int64_t const each = std::int64_t{threads} * width;
             dim3 const grid(static_cast<unsigned>(rows), static_cast<unsigned>((n + each - 1) / each));
@@ -68,6 +73,21 @@ void cross_entropy_backward(TensorView d_logits, TensorView logits, TensorView l
     });
 }
 
-void fill_cross_entropy(Operations& operations) { operations.cross_entropy_backward = cross_entropy_backward; }
+}  // namespace
+
+void cross_entropy_backward(TensorView d_logits, TensorView logits, TensorView log_sum_exp, TensorView targets,
+                            TensorView weight, Stream& stream) {
+    backward_from(d_logits, logits, log_sum_exp, targets, weight, 0, stream);
+}
+
+void shard_cross_entropy_backward(TensorView d_logits, TensorView logits, TensorView log_sum_exp, TensorView targets,
+                                  TensorView weight, std::int64_t first_id, Stream& stream) {
+    backward_from(d_logits, logits, log_sum_exp, targets, weight, first_id, stream);
+}
+
+void fill_cross_entropy(Operations& operations) {
+    operations.cross_entropy_backward = cross_entropy_backward;
+    operations.shard_cross_entropy_backward = shard_cross_entropy_backward;
+}
 
 }  // namespace selvage::kernels::cuda

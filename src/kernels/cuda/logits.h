@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Logits by vocabulary blocks: a warp has a block of 1024 (kernels/softmax.h), four or fewer warps make a CUDA block.
+#include "kernels/block_sum.h"
 #include "kernels/cuda/elements.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/softmax.h"
@@ -11,12 +12,6 @@ namespace selvage::kernels::cuda {
 constexpr float minus_infinity = -INFINITY;
 constexpr int warps_per_block = 4;
 constexpr int logits_per_lane = vocabulary_block / 32;
-
-// The largest logit, and the sum of exp(logit - max).
-struct LogitSum {
-    float max = minus_infinity;
-    float sum = 0;
-};
 
 // Which logits a lane of a vocabulary block has: i counts to logits_per_lane.
 __device__ inline int place_in_block(unsigned lane, int i) { return i / 4 * 128 + static_cast<int>(lane) * 4 + i % 4; }
@@ -52,7 +47,7 @@ struct BlockLogits {
 
     // Each lane the sums of four chains, then trees; the same whatever else is computed. Not a number if a logit is
     // not.
-    __device__ LogitSum sum(unsigned lane) const {
+    __device__ BlockSum sum(unsigned lane) const {
         float const max = largest(vocabulary_block, lane);
         float const subtracted = max == minus_infinity ? 0.0F : max;
         float chains[4] = {};
@@ -64,7 +59,7 @@ struct BlockLogits {
 
 // log-sum-exp of all blocks' sums, for every lane of a warp: scaled to the largest of their maxima, each lane every
 // 32nd block, then the tree.
-__device__ inline float merged_log_sum_exp(LogitSum const* sums, std::int64_t blocks, unsigned lane) {
+__device__ inline float merged_log_sum_exp(BlockSum const* sums, std::int64_t blocks, unsigned lane) {
     float max = minus_infinity;
     for (std::int64_t i = lane; i < blocks; i += 32) max = Largest{}(max, sums[i].max);
     max = over_warp(max, Largest{});
@@ -100,7 +95,22 @@ inline dim3 grid_of_blocks(std::int64_t rows, std::int64_t logits) {
 
 // sums and largest [rows, blocks of the vocabulary], either null where it is not asked for; largest of the first `ids`
 // logits, minus infinity in blocks that have none of them.
-void compute_block_sums(LogitSum* sums, float* largest, TensorView logits, std::int64_t ids, Stream& stream);
+void compute_block_sums(BlockSum* sums, float* largest, TensorView logits, std::int64_t ids, Stream& stream);
+
+// log_sum_exp[rows] of sums[rows, blocks].
+void merge_block_sums(float* log_sum_exp, BlockSum const* sums, std::int64_t rows, std::int64_t blocks, Stream& stream);
+// out[rows] of logits of the ids from first_id on; `outside` for a target that is none of them.
+void compute_target_log_probability(float* out, TensorView logits, TensorView log_sum_exp, TensorView targets,
+                                    std::int64_t first_id, float outside, Stream& stream);
+
+// The largest logit and the lowest id that has it; no_id where no logit is a number.
+struct LargestId {
+    float logit;
+    std::int32_t id;
+};
+constexpr std::int32_t no_id = 0x7fffffff;
+// Each row's, in scratch memory; and, unless it is null, their ids (no_id: 0) to `out`.
+LargestId const* find_largest(std::int32_t* out, TensorView logits, std::int64_t ids, Stream& stream);
 
 // Whether each row's float4 are aligned.
 inline bool vectors_in_rows(float const* first, std::int64_t row_size) {

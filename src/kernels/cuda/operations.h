@@ -15,5 +15,6 @@ void fill_norm(Operations& operations);
 void fill_rotary(Operations& operations);
 void fill_sampling(Operations& operations);
 void fill_softmax(Operations& operations);
+void fill_vocabulary_shard(Operations& operations);
 
 }  // namespace selvage::kernels::cuda

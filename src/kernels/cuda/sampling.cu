@@ -7,11 +7,11 @@
 
 #include "kernels/cuda/logits.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/weights.h"
 
 namespace selvage::kernels::cuda {
 namespace {
 
-using Whole = long long;
 // An id with its weight: larger keys come first in the order of the cuts. Above the bits of the id, from the last one
 // down, are those of the weight, less those of 1, the least that is drawn.
 using Key = unsigned long long;
@@ -44,18 +44,12 @@ struct Tables {
     float const* logits;
     std::int64_t vocabulary, ids;
     Draw const* draws;
-    LogitSum const* sums;  // [rows, blocks of the vocabulary], as largest
+    BlockSum const* sums;  // [rows, blocks of the vocabulary], as largest
     float const* largest;
     Whole* totals;  // [rows, blocks of the ids]
     bool vectors;
 };
 
-// 0 for a logit that is not a number.
-__device__ float weight_of(float logit, float max, float temperature) {
-    float const power = expf((logit - max) / temperature);
-    return power >= 0.0F ? truncf(fminf(power, 1.0F) * 0x1p40F) : 0.0F;
-}
-__device__ Whole whole(float weight) { return static_cast<Whole>(weight); }
 __device__ Key key_of(float weight, int id) {
     return static_cast<Key>(__float_as_uint(weight) - bits_of_one) << id_bits | (last_id - static_cast<unsigned>(id));
 }
@@ -80,34 +74,6 @@ __global__ void __launch_bounds__(32 * warps_per_block) weight_totals_kernel(Tab
     for (int i = 0; i < logits_per_lane; ++i) total += whole(weight_of(x.values[i], max, temperature));
     total = over_warp(total, Sum{});
     if (at.lane == 0) t.totals[at.row * blocks_of(t.ids) + at.block] = total;
-}
-
-struct Crossing {
-    std::int64_t index;
-    Whole target;  // less what is before
-};
-// For a warp: the first of `count` items at which the sum of value(i) up to and with it exceeds `target`; index
-// `count` where none does. Every lane gets it.
-template <class Value>
-__device__ Crossing find_crossing(std::int64_t count, Whole target, Value const& value) {
-    unsigned const lane = threadIdx.x % 32;
-    std::int64_t const each = (count + 31) / 32;
-    std::int64_t const first = min(lane * each, count), end = min(first + each, count);
-    Whole sum = 0;
-    for (std::int64_t i = first; i < end; ++i) sum += value(i);
-    Whole up_to = sum;
-    for (int apart = 1; apart < 32; apart *= 2) {
-        Whole const before = __shfl_up_sync(all_lanes, up_to, static_cast<unsigned>(apart));
-        if (lane >= static_cast<unsigned>(apart)) up_to += before;
-    }
-    unsigned const exceeding = __ballot_sync(all_lanes, up_to > target ? 1 : 0);
-    if (exceeding == 0) return {count, 0};
-    int const found = __ffs(exceeding) - 1;
-    Whole rest = target - (up_to - sum);
-    std::int64_t index = first;
-    if (static_cast<int>(lane) == found)
-        for (Whole here = value(index); rest >= here; here = value(++index)) rest -= here;
-    return {__shfl_sync(all_lanes, index, found), __shfl_sync(all_lanes, rest, found)};
 }
 
 // What the threads of a row share.
@@ -339,9 +305,9 @@ void sample(TensorView tokens, TensorView log_probability, TensorView log_sum_ex
     // Working memory, what is aligned most first.
     auto const blocks = static_cast<std::size_t>(count * blocks_of(vocabulary));
     auto const id_blocks = static_cast<std::size_t>(count * blocks_of(ids));
-    std::size_t const bytes = id_blocks * sizeof(Whole) + blocks * (sizeof(LogitSum) + sizeof(float));
+    std::size_t const bytes = id_blocks * sizeof(Whole) + blocks * (sizeof(BlockSum) + sizeof(float));
     auto* const totals = reinterpret_cast<Whole*>(scratch<std::byte>(bytes, stream));
-    auto* const sums = reinterpret_cast<LogitSum*>(totals + id_blocks);
+    auto* const sums = reinterpret_cast<BlockSum*>(totals + id_blocks);
     auto* const largest = reinterpret_cast<float*>(sums + blocks);
     bool const merge = !log_sum_exp.empty();
     float const* const x = logits.as<float>();

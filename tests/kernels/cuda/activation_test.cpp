@@ -166,6 +166,13 @@ TEST(EmulatedElementwise, AddFillAndConvert) {
             for (std::size_t i = 0; i < sum.size(); ++i) ASSERT_EQ(rounded[i].bits, test::rounded(sum[i]).bits);
             emulated().convert(to.view(), narrow.view(), emulated_stream());
             EXPECT_EQ(to.values(), test::floats_of(rounded));
+            if (n > 0) {  // three rows of them
+                Shifted<float> const three(random_floats(3 * n, 8), shift);
+                Floats const before = three.values();
+                emulated().add_to_rows(three.view(), view(from, {n}), emulated_stream());
+                Floats const after = three.values();
+                for (std::size_t i = 0; i < after.size(); ++i) ASSERT_EQ(after[i], before[i] + from[i % from.size()]);
+            }
             emulated().fill(to.view(), 2.5F, emulated_stream());
             EXPECT_EQ(to.values(), Floats(sum.size(), 2.5F));
         }

@@ -75,6 +75,17 @@ TEST(EmulatedCrossEntropy, InPlaceIsTheSame) {
     }
 }
 
+TEST(EmulatedCrossEntropy, RowsDoNotDependOnTheBatch) {
+    std::int64_t const n = 24;
+    Floats const logits = random_floats(rows * n, 2, 12), sums(rows, 20.0F);
+    Floats const all = gradient_of<float>(logits, sums, n);
+    Floats one(static_cast<std::size_t>(n));
+    emulated().cross_entropy_backward(view(one, {1, n}), view(logits, {rows, n}).rows(2, 3),
+                                      view(sums, {rows}).rows(2, 3), view(targets_in(n)).rows(2, 3),
+                                      view(weights, {rows}).rows(2, 3), emulated_stream());
+    EXPECT_TRUE(test::same_bits(one.data(), all.data() + 2 * n, one.size()));
+}
+
 TEST(EmulatedCrossEntropy, OfNoRows) {
     TensorView const nothing = TensorView::of<float>(nullptr, {0});
     TensorView const logits = TensorView::of<float>(nullptr, {0, 8});

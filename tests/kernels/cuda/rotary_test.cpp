@@ -67,6 +67,15 @@ TYPED_TEST(EmulatedRotary, TurnsPairsAndBack) {
     }
 }
 
+TEST(EmulatedRotary, RowsDoNotDependOnTheBatch) {
+    auto const rows = static_cast<std::int64_t>(positions.size());
+    test::Floats all = test::random_floats(rows * 64, 1), one(all.end() - 64, all.end());
+    emulated().rotary_forward(view(all, {rows, 2, 32}), view(positions), {1e4, 32}, emulated_stream());
+    emulated().rotary_forward(view(one, {1, 2, 32}), view(std::vector<std::int32_t>{positions.back()}), {1e4, 32},
+                              emulated_stream());
+    EXPECT_TRUE(test::same_bits(one.data(), all.data() + (rows - 1) * 64, one.size()));
+}
+
 TYPED_TEST(EmulatedRotary, OfNoRows) {
     Elements<TypeParam> x;
     emulated().rotary_forward(view_of(x, {0, 2, 8}), view(std::vector<std::int32_t>{}), {10000.0, 8},
