@@ -15,9 +15,10 @@ namespace selvage::kernels {
 constexpr std::int64_t kv_page_tokens = 64;
 constexpr std::int64_t kv_split_tokens = 512;
 
-// Keys and values of one layer: page p holds 64 consecutive positions of one sequence, keys transposed as
-// [kv_heads][head_size][64], then values as [kv_heads][64][head_size]; in bf16 in pairs for the products: keys as
-// [kv_heads][4][head_size / 2][16][2], values as [kv_heads][32][head_size][2]. Slots not written may hold anything.
+// Keys and values of one layer: page p holds 64 consecutive positions of one sequence, keys, then as many elements of
+// values. Slots not written may hold anything. On the CPU keys lie transposed as [kv_heads][head_size][64], values as
+// [kv_heads][64][head_size]; in bf16 in pairs for the products: keys as [kv_heads][4][head_size / 2][16][2], values as
+// [kv_heads][32][head_size][2]. On a GPU both lie as [kv_heads][64][head_size]; in bf16 head_size is a multiple of 8.
 struct KvPages {
     TensorView pages;  // [page_count, 2 * kv_heads * head_size * 64]
     std::int64_t kv_heads = 0;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/attention.h"
-
 #include <algorithm>
 #include <type_traits>
 #include <vector>
 
+#include "kernels/attention_arguments.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
@@ -12,31 +11,6 @@
 
 namespace selvage::kernels::cpu {
 namespace {
-
-std::int64_t page_elements(KvPages const& pages) { return 2 * pages.kv_heads * pages.head_size * kv_page_tokens; }
-
-void check_segments(std::span<AttentionSegment const> segments, std::int64_t rows, KvPages const& pages) {
-    for (AttentionSegment const& segment : segments) {
-        SELVAGE_CHECK(segment.first_row >= 0 && segment.rows >= 0 && segment.first_row + segment.rows <= rows,
-                      "segment of rows {} + {} in a batch of {}", segment.first_row, segment.rows, rows);
-        SELVAGE_CHECK(segment.first_position >= 0, "position {}", segment.first_position);
-        if (segment.rows == 0) continue;
-        std::int64_t const needed = (segment.first_position + segment.rows + kv_page_tokens - 1) / kv_page_tokens;
-        SELVAGE_CHECK(static_cast<std::int64_t>(segment.page_table.size()) >= needed, "{} pages for {} positions",
-                      segment.page_table.size(), segment.first_position + segment.rows);
-        for (std::int64_t i = 0; i < needed; ++i) {
-            std::int32_t const page = segment.page_table[static_cast<std::size_t>(i)];
-            SELVAGE_CHECK(page >= 0 && page < pages.pages.dim(0), "page {} of {}", page, pages.pages.dim(0));
-        }
-    }
-}
-
-void check_pages(KvPages const& pages) {
-    SELVAGE_CHECK(pages.head_size >= 2 && pages.head_size <= 256 && pages.head_size % 2 == 0, "head size {}",
-                  pages.head_size);
-    SELVAGE_CHECK(pages.pages.elements() == pages.pages.dim(0) * page_elements(pages), "pages of shape {}",
-                  pages.pages.shape().text());
-}
 
 // One tile's worth of work: consecutive (row, head of the group) pairs of key-value heads of one segment.
 struct Unit {
@@ -83,15 +57,6 @@ struct Forward {
         return tile;
     }
 };
-
-// A run of rows of one segment, all in one page.
-template <class Function>
-void over_pages(AttentionSegment const& segment, Function const& function) {
-    for (std::int64_t row = 0, rows = 0; row < segment.rows; row += rows) {
-        rows = std::min(segment.rows - row, kv_page_tokens - (segment.first_position + row) % kv_page_tokens);
-        function(row, rows);
-    }
-}
 
 // Work lists outlive their call, so that steps do not allocate. A unit's rows lie in one page. Heads with few rows go
 // together, up to `most` rows and as long as there is enough for all threads.
@@ -208,11 +173,7 @@ void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages
 
 void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<AttentionSegment const> segments, Stream&) {
     if (segments.empty()) return;
-    check_pages(pages);
-    std::int64_t const rows = keys.elements() / (pages.kv_heads * pages.head_size);
-    SELVAGE_CHECK(values.elements() == keys.elements(), "keys {} and values {}", keys.shape().text(),
-                  values.shape().text());
-    check_segments(segments, rows, pages);
+    check_stored(pages, keys, values, segments);
     auto const count = static_cast<std::int64_t>(segments.size()) * pages.kv_heads;
     parallel_for(count, 1, 2 * keys.elements(), [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
@@ -228,12 +189,7 @@ void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<Atten
 void attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
                        std::span<AttentionSegment const> segments, float scale, Stream&) {
     if (segments.empty() || queries.empty()) return;
-    check_pages(pages);
-    std::int64_t const rows = queries.dim(0);
-    std::int64_t const heads = queries.elements() / rows / pages.head_size;
-    SELVAGE_CHECK(heads % pages.kv_heads == 0 && out.elements() == queries.elements(), "{} heads over {}", heads,
-                  pages.kv_heads);
-    check_segments(segments, rows, pages);
+    std::int64_t const heads = check_forward(out, queries, pages, segments);
     if (pages.pages.dtype() == DType::bf16)
         forward<BFloat16>(out, log_sum_exp, queries, pages, segments, heads, scale);
     else

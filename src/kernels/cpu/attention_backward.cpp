@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "kernels/attention.h"
+#include "kernels/attention_arguments.h"
 #include "kernels/cpu/workspace.h"
 
 namespace selvage::kernels::cpu {
@@ -164,16 +164,7 @@ void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_va
                         TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
                         std::span<AttentionSegment const> segments, float scale, Stream&) {
     if (segments.empty() || queries.empty()) return;
-    SELVAGE_CHECK(queries.rank() == 3 && keys.rank() == 3 && keys.dim(0) == queries.dim(0), "queries {} and keys {}",
-                  queries.shape().text(), keys.shape().text());
-    std::int64_t const heads = queries.dim(1);
-    std::int64_t const kv_heads = keys.dim(1);
-    std::int64_t const size = queries.dim(2);
-    SELVAGE_CHECK(heads % kv_heads == 0 && size % 2 == 0 && size <= 256 && keys.dim(2) == size,
-                  "queries {} and keys {}", queries.shape().text(), keys.shape().text());
-    for (AttentionSegment const& segment : segments)
-        SELVAGE_CHECK(segment.first_row >= 0 && segment.rows >= 0 && segment.first_row + segment.rows <= queries.dim(0),
-                      "segment of rows {} + {} in a batch of {}", segment.first_row, segment.rows, queries.dim(0));
+    check_backward(queries, keys, segments);
     if (queries.dtype() == DType::bf16)
         backward<BFloat16>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments,
                            scale);

@@ -9,6 +9,8 @@ Operations const& operations();
 
 void fill_activation(Operations& operations);
 void fill_adamw(Operations& operations);
+void fill_attention(Operations& operations);
+void fill_attention_backward(Operations& operations);
 void fill_cross_entropy(Operations& operations);
 void fill_embedding(Operations& operations);
 void fill_norm(Operations& operations);
