@@ -84,7 +84,8 @@ class CutSearch {
     float low_, high_;
     Measure from_low_, from_high_;
     std::int64_t need_;
-    std::int64_t Measure::*measure_;
+    using Field = std::int64_t Measure::*;  // by name: nvcc writes a type out with parentheses that warn
+    Field measure_;
 };
 
 }  // namespace selvage::kernels
