@@ -6,8 +6,8 @@ namespace selvage::kernels::cuda {
 Operations const& operations() {
     static Operations const all = [] {
         Operations filled;
-        for (auto const fill : {fill_activation, fill_adamw, fill_cross_entropy, fill_embedding, fill_norm, fill_rotary,
-                                fill_sampling, fill_softmax})
+        for (auto const fill : {fill_activation, fill_adamw, fill_cross_entropy, fill_embedding, fill_gemm, fill_norm,
+                                fill_rotary, fill_sampling, fill_softmax})
             fill(filled);
         return filled;
     }();

@@ -11,6 +11,7 @@ void fill_activation(Operations& operations);
 void fill_adamw(Operations& operations);
 void fill_cross_entropy(Operations& operations);
 void fill_embedding(Operations& operations);
+void fill_gemm(Operations& operations);
 void fill_norm(Operations& operations);
 void fill_rotary(Operations& operations);
 void fill_sampling(Operations& operations);
