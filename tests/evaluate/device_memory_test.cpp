@@ -116,7 +116,9 @@ TEST_P(DeviceMemory, GenerationIsThatOfTheCpuAndOfTraining) {
             EXPECT_EQ(drafts.back()[i].logprob, trained[i]) << device << i;
     }
     for (std::size_t i = 0; i < drafts[0].size(); ++i) {
-        if (compute() == DType::f32) EXPECT_EQ(drafts[0][i].tokens, drafts[1][i].tokens);
+        if (compute() == DType::f32) {
+            EXPECT_EQ(drafts[0][i].tokens, drafts[1][i].tokens);
+        }
         ASSERT_FALSE(drafts[0][i].logprob.empty());
         EXPECT_NEAR(drafts[0][i].logprob[0], drafts[1][i].logprob[0], compute() == DType::f32 ? 1e-4 : 0.5);
     }

@@ -117,7 +117,7 @@ TEST_F(Checkpoint, DeviceMemoryDoesNotShow) {
             Model on_cpu(&group, tensor), on_device(&group, tensor, "emulated");
             on_cpu.write(io, plain);
             on_device.write(io, path);
-            if (group.rank() == 0) EXPECT_TRUE(content_of(io, path) == content_of(io, plain));
+            EXPECT_TRUE(group.rank() != 0 || content_of(io, path) == content_of(io, plain));
             EXPECT_EQ(std::filesystem::file_size(path), std::filesystem::file_size(plain));
             on_device.clear();
             EXPECT_FALSE(on_device.is_whole());
