@@ -77,7 +77,9 @@ void check_resources(JobOptions const& options, ModelConfig const& model, std::i
     ModelConfig const here = config_on(model, grid.coordinate(Axis::tensor), grid.size(Axis::tensor));
     MemoryEstimate const memory = estimate_memory(options, here, corpus_tokens, grid.size(Axis::data));
     auto const node = grid.world().split_by_node();
-    double const limit = static_cast<double>(device.memory_limit()) / node->size();
+    int const gpus = device.kind() == DeviceKind::cuda ? std::max(1, count_gpus()) : 1;
+    int const sharing = (node->size() + gpus - 1) / gpus;  // ranks that share the device's memory
+    double const limit = static_cast<double>(device.memory_limit()) / sharing;
     std::string parts;
     for (auto const& [name, bytes] : memory.parts)
         parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name, format_bytes(bytes));
@@ -88,7 +90,7 @@ void check_resources(JobOptions const& options, ModelConfig const& model, std::i
                  "the job needs about {} of memory per rank, and {} rank(s) of this node share {} ({}); lower "
                  "train.micro_batch_tokens or "
                  "generate.cache_mib, start fewer ranks per node, or use a smaller model",
-                 format_bytes(memory.total()), node->size(), format_bytes(limit * node->size()), parts);
+                 format_bytes(memory.total()), sharing, format_bytes(limit * sharing), parts);
     });
     if (!grid.is_root()) return;
     double const disk = estimate_disk(options, model);

@@ -10,9 +10,29 @@
 
 namespace selvage {
 
+namespace {
+
+// The device that SELVAGE_DEVICE names, or else a GPU where there is one. Ranks of a node take its GPUs in turn, and
+// share them where there are more ranks. Collective.
+std::unique_ptr<Device> choose_device(Communicator& world) {
+    auto const node = world.split_by_node();
+    int const gpus = count_gpus();
+    char const* const wanted = std::getenv("SELVAGE_DEVICE");
+    std::string const name = wanted != nullptr && *wanted != '\0' ? wanted : gpus > 0 ? "cuda" : "cpu";
+    if (name == "cuda" && gpus > 0 && node->size() > gpus && node->rank() == 0)
+        log::info("{} ranks share {} GPUs on a node; what they send each other goes through host memory", node->size(),
+                  gpus);
+    std::unique_ptr<Device> device;
+    agree(world, [&] { device = make_device(name, gpus > 0 ? node->rank() % gpus : 0); });
+    if (name != "cpu") log::info("device: {}", device->description());
+    return device;
+}
+
+}  // namespace
+
 Session::Session(MpiSession& mpi, RunDeck const& options)
     : grid_(std::make_unique<ProcessGrid>(mpi.world(), options.grid)),
-      device_(make_device("cpu")),
+      device_(choose_device(grid_->world())),
       arena_(*device_),
       io_(std::make_unique<io::IoThread>(grid_->world(), mpi.has_threads())) {
     kernels::set_threads(options.job.train.threads_per_rank);
@@ -20,15 +40,16 @@ Session::Session(MpiSession& mpi, RunDeck const& options)
     if (gemm.way == kernels::GemmWay::ordered)
         log::info("matrix products: own kernels ({}), because {}", gemm.instruction_set, gemm.reason);
     // Ranks of one job must compute alike: the same way and instruction set everywhere.
-    std::string const mine = fmt::format("{} {}", gemm.way == kernels::GemmWay::library ? gemm.library : "own kernels",
-                                         gemm.instruction_set);
+    std::string const on_cpu = fmt::format(
+        "{} {}", gemm.way == kernels::GemmWay::library ? gemm.library : "own kernels", gemm.instruction_set);
+    std::string const mine = device_->kind() == DeviceKind::cpu ? on_cpu : device_->description();
     std::string const root = broadcast_text(grid_->world(), mine, 0);
     agree(grid_->world(), [&] {
         if (mine != root)
             fail(ExitCode::system,
                  "this rank computes with {}, rank 0 with {} (results would depend on the layout); run on one kind of "
                  "node, or set "
-                 "DNNL_MAX_CPU_ISA to what all have",
+                 "DNNL_MAX_CPU_ISA (SELVAGE_DEVICE) to what all have",
                  mine, root);
     });
 }

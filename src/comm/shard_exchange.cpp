@@ -13,19 +13,18 @@ namespace {
 
 constexpr int data_tag = 1;
 constexpr int failure_tag = 2;
-constexpr std::size_t slots = 4;  // pieces of this rank that others may be sending at a time
+constexpr std::size_t slots = 4;        // pieces of this rank that others may be sending at a time
+constexpr std::size_t most_staged = 5;  // pieces copied from device memory: on their way to others, or being added up
 // The thread looks this often for what has come: a core that it shares with the computation hardly notices.
 constexpr auto pause = std::chrono::milliseconds(1);
 constexpr auto short_pause = std::chrono::microseconds(50);  // in finish(), where there is nothing else to do
 
-std::span<float> part_of(float* values, Range elements) {
-    return {values + elements.begin, static_cast<std::size_t>(elements.size())};
-}
+std::span<float> values_of(float* values, std::int64_t width) { return {values, static_cast<std::size_t>(width)}; }
 
 }  // namespace
 
 ShardExchange::ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards, Overlap overlap,
-                             std::function<void()> thread_begins)
+                             std::function<void()> thread_begins, Device* device)
     : communicator_(data.duplicate()), rank_(static_cast<std::size_t>(data.rank())), tree_(lanes) {
     auto const ranks = static_cast<std::size_t>(data.size());
     SELVAGE_CHECK(shards.size() == ranks, "{} shards for {} ranks", shards.size(), ranks);
@@ -47,6 +46,10 @@ ShardExchange::ShardExchange(Communicator& data, std::int64_t lanes, std::vector
     auto const longest = static_cast<std::size_t>(std::min(piece_elements, shard_.size()));
     for (std::size_t i = 0; i < std::min(slots, own_.size()); ++i)
         free_slots_.push_back({{}, std::unique_ptr<float[]>(new float[received * longest]), {}});
+    if (device != nullptr && device->kind() != DeviceKind::cpu) {
+        stream_.emplace(*device);
+        for (std::size_t i = 0; i < most_staged; ++i) staged_.push_back(std::make_unique<Staged>(*device));
+    }
     next_ = pieces_.size();  // no step yet
     next_own_ = final_own_ = summed_own_ = own_.size();
     if (overlap == Overlap::yes && ranks > 1 && communicator_->allows_threads())
@@ -75,7 +78,7 @@ void ShardExchange::begin(std::vector<Row> rows, std::function<void(Range)> on_s
     started_ = 0;
     final_from_ = flat_size_;
     std::vector<LaneNode> roots;
-    for (Row const& row : merged({})) roots.push_back(row.node);
+    for (Row const& row : merged(rows_, 0)) roots.push_back(row.node);
     SELVAGE_CHECK(roots == nodes_[rank_], "rows that do not add up to the subtrees of rank {}", rank_);
 }
 
@@ -137,12 +140,13 @@ bool ShardExchange::progress() {
     if (hear_of_failure()) return true;
     bool moved = false;
     std::int64_t const final = final_from_.load(std::memory_order_acquire);
-    for (; next_ < pieces_.size() && pieces_[next_].elements.begin >= final; ++next_) {
+    for (; next_ < pieces_.size() && pieces_[next_].elements.begin >= final && may_start(pieces_[next_]); ++next_) {
         start(pieces_[next_]);
         ++started_;
         moved = true;
     }
-    while (!sends_.empty() && sends_.front()->done()) {
+    while (!sends_.empty() && sends_.front().transfer->done()) {
+        if (sends_.front().staged != nullptr) --sends_.front().staged->sends;
         sends_.pop_front();
         moved = true;
     }
@@ -161,15 +165,43 @@ bool ShardExchange::progress() {
     return true;
 }
 
-// The rows added up as far as this rank can, within these elements.
-std::vector<ShardExchange::Row> ShardExchange::merged(Range elements) {
+bool ShardExchange::may_start(Piece const& piece) const {
+    // One is left for adding up.
+    auto const in_use = std::ranges::count_if(staged_, [](auto const& staged) { return staged->sends > 0; });
+    return !stream_ || piece.owner == static_cast<int>(rank_) || in_use + 1 < static_cast<std::ptrdiff_t>(most_staged);
+}
+
+// Null where rows are in host memory.
+ShardExchange::Staged* ShardExchange::free_staged() const {
+    auto const found = std::ranges::find_if(staged_, [](auto const& staged) { return staged->sends == 0; });
+    return found == staged_.end() ? nullptr : found->get();
+}
+
+// The rows with the first of these elements as their first.
+std::vector<ShardExchange::Row> ShardExchange::rows_of(Range elements, Staged* staged) {
+    std::vector<Row> rows = rows_;
+    auto const width = static_cast<std::size_t>(elements.size());
+    auto* host =
+        staged == nullptr ? nullptr : static_cast<float*>(staged->values.at_least(rows.size() * width * sizeof(float)));
+    for (Row& row : rows) {
+        row.values += elements.begin;
+        if (host == nullptr) continue;
+        stream_->queue()->download(host, row.values, width * sizeof(float));
+        row.values = host;
+        host += width;
+    }
+    return rows;
+}
+
+// The rows, of `width` elements, added up as far as this rank can.
+std::vector<ShardExchange::Row> ShardExchange::merged(std::vector<Row> const& rows, std::int64_t width) {
     std::vector<Row> roots;
-    for (Row row : rows_) {
+    for (Row row : rows) {
         while (row.node % 2 == 1 && !roots.empty() && roots.back().node == row.node - 1) {
             Row const left = roots.back();
             roots.pop_back();
-            std::span<float> const to = part_of(left.values, elements);
-            std::span<float const> const from = part_of(row.values, elements);
+            std::span<float> const to = values_of(left.values, width);
+            std::span<float const> const from = values_of(row.values, width);
             for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
             row = {left.node / 2, left.values};
         }
@@ -183,9 +215,13 @@ void ShardExchange::start(Piece const& piece) {
         ++final_own_;
         return;
     }
-    for (Row const& root : merged(piece.elements))
-        sends_.push_back(
-            communicator_->start_send(std::as_bytes(part_of(root.values, piece.elements)), piece.owner, data_tag));
+    Staged* const staged = free_staged();
+    std::int64_t const width = piece.elements.size();
+    for (Row const& root : merged(rows_of(piece.elements, staged), width)) {
+        auto const bytes = std::as_bytes(values_of(root.values, width));
+        sends_.push_back({communicator_->start_send(bytes, piece.owner, data_tag), staged});
+        if (staged != nullptr) ++staged->sends;
+    }
 }
 
 void ShardExchange::post_receives() {
@@ -206,7 +242,8 @@ void ShardExchange::post_receives() {
 
 void ShardExchange::add_up(Slot const& slot) {
     Range const elements = slot.piece.elements;
-    for (Row const& row : rows_) tree_.set_row(row.node, row.values + elements.begin);
+    std::vector<Row> const rows = rows_of(elements, free_staged());
+    for (Row const& row : rows) tree_.set_row(row.node, row.values);
     float const* at = slot.values.get();
     for (std::size_t r = 0; r < nodes_.size(); ++r) {
         if (r == rank_) continue;
@@ -215,7 +252,12 @@ void ShardExchange::add_up(Slot const& slot) {
             at += elements.size();
         }
     }
-    tree_.sum(part_of(rows_.back().values, elements));
+    std::span<float> const sum = values_of(rows.back().values, elements.size());
+    tree_.sum(sum);
+    if (stream_) {
+        stream_->queue()->copy_to_device(rows_.back().values + elements.begin, sum.data(), sum.size_bytes());
+        stream_->synchronize();
+    }
     if (on_sum_) on_sum_({elements.begin - shard_.begin, elements.end - shard_.begin});
 }
 
@@ -248,7 +290,7 @@ void ShardExchange::abandon(ExitCode code, std::string const& message) noexcept 
     failed_ = true;
     // The rows will be freed: give the others time to take what is on its way, and to hear of it.
     for (int i = 0; i < 100; ++i) {
-        std::erase_if(sends_, [](auto const& transfer) { return transfer->done(); });
+        std::erase_if(sends_, [](Sending const& sending) { return sending.transfer->done(); });
         std::this_thread::sleep_for(pause);
     }
 } catch (...) {

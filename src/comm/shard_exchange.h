@@ -19,6 +19,7 @@
 #include "comm/communicator.h"
 #include "comm/ordered.h"
 #include "comm/tree_sum.h"
+#include "device/device.h"
 #include "tensor/layout.h"
 
 namespace selvage {
@@ -34,9 +35,10 @@ class ShardExchange {
     static constexpr std::int64_t piece_elements = std::int64_t{1} << 18;
 
     // Collective. shards: the elements that each rank owns, in rank order. thread_begins: called on the thread, if one
-    // is made, before anything else. `data` must outlive the exchange.
+    // is made, before anything else. device: in whose memory the rows are (null: in the host's); they go through host
+    // memory, a few pieces at a time. `data` and the device must outlive the exchange.
     ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards,
-                  Overlap overlap = Overlap::yes, std::function<void()> thread_begins = {});
+                  Overlap overlap = Overlap::yes, std::function<void()> thread_begins = {}, Device* device = nullptr);
     // Where a step was not finished the exchange is given up: see abandon().
     ~ShardExchange();
     ShardExchange(ShardExchange const&) = delete;
@@ -49,7 +51,7 @@ class ShardExchange {
     };
     // Starts a step. rows: of all lanes of this rank, in lane order; nothing of them is final yet. Right children need
     // not be added to their left siblings: that happens here, in the buffers of the left ones. Rows are the exchange's
-    // until finish() returns, but for the elements that are not final.
+    // until finish() returns, but for the elements that are not final. Final means done, not only put into a stream.
     // on_sum: called for each part of the shard, as positions in it, when its sum is in the last row; on the thread of
     // the exchange or that of the caller, one call at a time.
     using OnSum = std::function<void(Range)>;
@@ -80,11 +82,25 @@ class ShardExchange {
         std::vector<std::unique_ptr<Transfer>> transfers;
     };
 
+    // Rows of a piece, copied from device memory, and how many sends read them.
+    struct Staged {
+        explicit Staged(Device& device) : values(device) {}
+        HostBuffer values;
+        int sends = 0;
+    };
+    struct Sending {
+        std::unique_ptr<Transfer> transfer;
+        Staged* staged;
+    };
+
     void work();      // of the thread
     bool progress();  // does what can be done without waiting; false: that was nothing
     bool hear_of_failure();
+    bool may_start(Piece const& piece) const;
     void start(Piece const& piece);
-    std::vector<Row> merged(Range elements);
+    Staged* free_staged() const;
+    std::vector<Row> rows_of(Range elements, Staged* staged);
+    static std::vector<Row> merged(std::vector<Row> const& rows, std::int64_t width);
     void post_receives();
     void add_up(Slot const& slot);
     bool done() const {
@@ -100,6 +116,8 @@ class ShardExchange {
     std::vector<Piece> pieces_, own_;  // last first; own_: those of this rank
     std::int64_t flat_size_ = 0;
     TreeSum<float> tree_;
+    std::optional<Stream> stream_;  // of copies, where rows are in device memory; the same holds for staged_
+    std::vector<std::unique_ptr<Staged>> staged_;
 
     std::mutex mutex_;  // guards the following
     std::condition_variable wake_;
@@ -108,7 +126,7 @@ class ShardExchange {
     std::size_t next_ = 0;                        // of pieces_: those before have been started
     std::size_t next_own_ = 0;                    // of own_: those before have a slot, or had one
     std::size_t final_own_ = 0, summed_own_ = 0;  // of own_
-    std::deque<std::unique_ptr<Transfer>> sends_;
+    std::deque<Sending> sends_;
     std::deque<Slot> slots_in_use_;
     std::vector<Slot> free_slots_;
     bool finishing_ = false;  // the caller of finish() does the work

@@ -5,7 +5,7 @@
 // that turn's lanes. It keeps log2(lanes) + 1 partial sums of its shard. The tree is that of comm/ordered.h, and so are
 // the bits.
 #include <cstdint>
-#include <span>
+#include <functional>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -19,8 +19,10 @@ class ShardedLaneSum {
   public:
     static constexpr std::int64_t piece_elements = std::int64_t{1} << 18;
 
-    // shards: the elements that each rank owns, in rank order. Both must outlive this.
-    ShardedLaneSum(Arena& arena, Communicator& data, std::int64_t lanes, std::vector<Range> shards);
+    // shards: the elements that each rank owns, in rank order. add(to, from, stream) puts to += from into the stream.
+    // Arena and communicator must outlive this.
+    using Add = std::function<void(TensorView to, TensorView from, Stream& stream)>;
+    ShardedLaneSum(Arena& arena, Communicator& data, std::int64_t lanes, std::vector<Range> shards, Add add);
 
     // Turns of a step, in order: of lanes `turn` ranks .. of which rank r has turn * ranks + r, if there is one.
     std::int64_t turns() const { return (lanes_ + ranks() - 1) / ranks(); }
@@ -29,7 +31,7 @@ class ShardedLaneSum {
 
     void begin() { accumulator_.reset(); }
     // gradient: of this rank's lane, full length; empty where it has none. Collective.
-    void add_turn(std::int64_t turn, std::span<float const> gradient);
+    void add_turn(std::int64_t turn, TensorView gradient);
     // After the last turn: this rank's shard of the sum.
     TensorView sum() const;
 
@@ -43,7 +45,8 @@ class ShardedLaneSum {
     std::vector<Range> shards_;
     std::vector<Tensor> partial_;
     LaneAccumulator accumulator_;
-    std::vector<float> send_, received_;
+    Stream stream_;
+    HostBuffer send_, received_;
     std::vector<std::size_t> send_counts_, recv_counts_;
     Range part_;  // of the shard: what is being added
 };

@@ -35,12 +35,14 @@ class Memory {
 // Not thread-safe: one per process, used by the main thread.
 class Arena {
   public:
-    explicit Arena(Device& device) : device_(device) {}
+    explicit Arena(Device& device) : device_(device), stream_(device) {}
     Arena(Arena const&) = delete;
     Arena& operator=(Arena const&) = delete;
 
     Memory allocate(std::string name, std::size_t bytes);
     Device& device() const { return device_; }
+    // The stream that all of the main thread's work goes into, so that what comes later sees what came before.
+    Stream stream() const { return stream_; }
     std::size_t in_use() const { return in_use_; }
     std::size_t peak() const { return peak_; }
     // Name and bytes of the blocks alive now, summed by name, largest first.
@@ -53,6 +55,7 @@ class Arena {
     friend class Memory;
     void release(std::string const& name, void* data, std::size_t bytes) noexcept;
     Device& device_;
+    Stream stream_;
     std::map<std::string, std::size_t> blocks_, peaks_;
     std::size_t in_use_ = 0;
     std::size_t peak_ = 0;

@@ -19,6 +19,10 @@ class StreamQueue {
     virtual void* native() const = 0;
     virtual void synchronize() = 0;
     virtual void const* upload(void const* host, std::size_t bytes) = 0;
+    // Any size. `host` may be reused on return.
+    virtual void copy_to_device(void* device_memory, void const* host, std::size_t bytes) = 0;
+    // Within device memory.
+    virtual void copy(void* to, void const* from, std::size_t bytes) = 0;
     virtual void download(void* host, void const* device_memory, std::size_t bytes) = 0;
     virtual void* scratch(std::size_t bytes) = 0;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "tensor/host_copy.h"
 
 namespace selvage {
 namespace {
@@ -17,12 +18,14 @@ std::int64_t inputs_of(ScoredSequence const& sequence) { return static_cast<std:
 
 TrainingForward::TrainingForward(Arena& arena, Model& model, std::int64_t rows)
     : model_(model),
-      stream_(arena.device()),
+      stream_(arena.stream()),
       rows_(rows),
       cache_(arena, model, PackedSequences::pages_for(rows, most_sequences(rows)), KvCache::Layers::shared),
       workspace_(arena, model, rows, Keep::activations),
       logits_(arena, "evaluation logits", DType::f32,
-              {std::min(rows, Model::logit_rows), model.vocabulary().part().size()}) {}
+              {std::min(rows, Model::logit_rows), model.vocabulary().part().size()}),
+      log_sum_exp_(arena, "evaluation logits", DType::f32, {logits_.shape()[0]}),
+      log_probability_(arena, "evaluation logits", DType::f32, {logits_.shape()[0]}) {}
 
 std::vector<std::vector<float>> TrainingForward::run(std::span<ScoredSequence const> sequences) {
     std::vector<std::vector<float>> out(sequences.size());
@@ -51,15 +54,20 @@ void TrainingForward::run_packed(std::span<ScoredSequence const> sequences, std:
     PackedSequences const packed(tokens, lengths);
     TensorView const hidden = model_.forward(packed.batch(), cache_, workspace_);
     auto const total = static_cast<std::int64_t>(tokens.size());
-    std::vector<float> log_sum(tokens.size()), logprob(tokens.size());
+    std::vector<float> logprob(tokens.size());
     for (std::int64_t begin = 0; begin < total; begin += Model::logit_rows) {
         std::int64_t const end = std::min(begin + Model::logit_rows, total);
         TensorView const block = logits_.first(end - begin);
-        TensorView const sums = TensorView::of(log_sum.data() + begin, {end - begin});
+        TensorView const sums = log_sum_exp_.first(end - begin);
+        auto const first = static_cast<std::size_t>(begin), count = static_cast<std::size_t>(end - begin);
+        std::span<float> const out_block = std::span(logprob).subspan(first, count);
+        TensorView const result = result_for(out_block, log_probability_);
         model_.logits(block, hidden.rows(begin, end));
         model_.vocabulary().log_sum_exp(sums, block, stream_);
-        model_.vocabulary().target_log_probability(TensorView::of(logprob.data() + begin, {end - begin}), block, sums,
-                                                   TensorView::of(targets.data() + begin, {end - begin}), stream_);
+        model_.vocabulary().target_log_probability(
+            result, block, sums, uploaded(std::span<std::int32_t const>(targets).subspan(first, count), stream_),
+            stream_);
+        collect(out_block, result, stream_);
     }
     auto from = logprob.begin();
     for (std::size_t s = 0; s < sequences.size(); ++s) {

@@ -30,7 +30,7 @@ class TrainingForward {
     std::int64_t rows_;
     KvCache cache_;
     Workspace workspace_;
-    Tensor logits_;
+    Tensor logits_, log_sum_exp_, log_probability_;
 };
 
 }  // namespace selvage

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/embedding.h"
+#include "tensor/host_copy.h"
 
 namespace selvage {
 std::uint64_t draw_bits(std::uint64_t seed, Purpose purpose, std::int64_t round, std::int64_t example,
@@ -19,7 +20,7 @@ std::uint64_t draw_bits(std::uint64_t seed, Purpose purpose, std::int64_t round,
 
 Readout::Readout(Arena& arena, Model& model, std::int64_t rows)
     : model_(model),
-      stream_(arena.device()),
+      stream_(arena.stream()),
       most_rows_(rows),
       hidden_(arena, "readout hidden", model.compute(), {rows, model.config().hidden}),
       logits_(arena, "readout logits", DType::f32, {rows, model.vocabulary().part().size()}),
@@ -32,14 +33,14 @@ Readout::Readout(Arena& arena, Model& model, std::int64_t rows)
 void Readout::read(TensorView hidden, std::span<std::int32_t const> rows) {
     rows_ = static_cast<std::int64_t>(rows.size());
     SELVAGE_CHECK(0 < rows_ && rows_ <= most_rows_, "{} rows of at most {}", rows_, most_rows_);
-    kernels::gather_rows(hidden_.first(rows_), hidden, TensorView::of(rows.data(), {rows_}), stream_);
+    kernels::gather_rows(hidden_.first(rows_), hidden, uploaded(rows, stream_), stream_);
     model_.logits(logits_.first(rows_), hidden_.first(rows_));
     summed_ = false;
 }
 
-void Readout::check_finite() const {
-    float const* const sums = log_sum_exp_.view().as<float>();
-    if (!std::all_of(sums, sums + rows_, [](float sum) { return std::isfinite(sum); }))
+void Readout::check_finite() {
+    std::span<float const> const sums = on_host(log_sum_exp_.first(rows_), host_values_, stream_);
+    if (!std::ranges::all_of(sums, [](float sum) { return std::isfinite(sum); }))
         fail(ExitCode::bad_data,
              "the model's log-probabilities are not finite (its weights have diverged or are damaged); go back to an "
              "earlier checkpoint (as model.from), and lower train.learning_rate");
@@ -53,15 +54,17 @@ void Readout::log_probability(std::span<float> out, std::span<Token const> token
         check_finite();
         summed_ = true;
     }
-    model_.vocabulary().target_log_probability(TensorView::of(out.data(), {rows_}), logits_.first(rows_),
-                                               log_sum_exp_.first(rows_), TensorView::of(tokens.data(), {rows_}),
-                                               stream_);
+    TensorView const result = result_for(out, values_);
+    model_.vocabulary().target_log_probability(result, logits_.first(rows_), log_sum_exp_.first(rows_),
+                                               uploaded(tokens, stream_), stream_);
+    collect(out, result, stream_);
 }
 
 void Readout::argmax(std::span<Token> out) {
     SELVAGE_CHECK(static_cast<std::int64_t>(out.size()) == rows_, "{} tokens for {} rows", out.size(), rows_);
-    model_.vocabulary().argmax(TensorView::of(out.data(), {rows_}), logits_.first(rows_), model_.drawable_ids(),
-                               stream_);
+    TensorView const result = result_for(out, tokens_);
+    model_.vocabulary().argmax(result, logits_.first(rows_), model_.drawable_ids(), stream_);
+    collect(out, result, stream_);
 }
 
 void Readout::sample(std::span<SampledToken> out, std::span<Draw const> draws) {
@@ -75,7 +78,9 @@ void Readout::sample(std::span<SampledToken> out, std::span<Draw const> draws) {
                                model_.drawable_ids(), samplings_, stream_);
     if (!summed_) check_finite();
     summed_ = true;
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = {tokens.as<Token>()[i], values.as<float>()[i]};
+    std::span<Token const> const drawn = on_host(tokens, host_tokens_, stream_);
+    std::span<float const> const shares = on_host(values, host_values_, stream_);
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = {drawn[i], shares[i]};
 }
 
 }  // namespace selvage

@@ -36,7 +36,7 @@ class Readout {
     void sample(std::span<SampledToken> out, std::span<Draw const> draws);
 
   private:
-    void check_finite() const;
+    void check_finite();
 
     Model& model_;
     Stream stream_;
@@ -44,6 +44,8 @@ class Readout {
     std::int64_t rows_ = 0;
     bool summed_ = false;  // log_sum_exp_ is that of the rows read
     Tensor hidden_, logits_, log_sum_exp_, tokens_, values_;
+    std::vector<Token> host_tokens_;
+    std::vector<float> host_values_;  // of log_sum_exp_ or values_
     std::vector<kernels::Sampling> samplings_;
 };
 

@@ -5,6 +5,7 @@
 #include "io/contents.h"
 #include "io/file_reader.h"
 #include "io/tokenizer_group.h"
+#include "tensor/host_copy.h"
 
 namespace selvage::io {
 namespace {
@@ -49,13 +50,13 @@ void read_parameters(Communicator& all, FileReader const* file, std::vector<int>
                      ParameterSet& parameters) {
     std::size_t turn = 0;
     std::vector<float> values;
+    FloatWriter writer(parameters.values(), parameters.device());
     for (Parameter const& parameter : parameters.parameters()) {
         std::int64_t const rows = rows_of(parameter);
         if (parameter.spec.shape.elements() == 0) continue;
         std::int64_t const row_elements = parameter.spec.shape.elements() / rows;
         std::int64_t const step = std::max<std::int64_t>(1, piece_bytes / (4 * row_elements));
         Placement const place = placement_on(parameter.spec, parameters.rank());
-        float* const mine = parameters.values().as<float>() + parameter.offset;
         for (std::int64_t begin = 0; begin < rows; begin += step) {
             Range const piece{begin, std::min(rows, begin + step)};
             values.resize(static_cast<std::size_t>(piece.size() * row_elements));
@@ -68,15 +69,18 @@ void read_parameters(Communicator& all, FileReader const* file, std::vector<int>
             all.broadcast(std::as_writable_bytes(std::span(values)), reader);
             Range const elements{piece.begin * row_elements, piece.end * row_elements};
             Range const part = held_among(place, elements);
-            copy_from_whole(mine + part.begin, place, part, values.data(), elements.begin);
+            if (part.size() > 0)
+                writer.write({parameter.offset + part.begin, parameter.offset + part.end},
+                             [&](float* mine) { copy_from_whole(mine, place, part, values.data(), elements.begin); });
         }
     }
 }
 
 // This rank's part of one moment, each rank for itself.
 void read_moment(FileReader const& file, ParameterSet const& parameters, std::string_view group, Range shard,
-                 std::span<float> out) {
-    std::fill(out.begin(), out.end(), 0.0F);
+                 TensorView out) {
+    FloatWriter writer(out, parameters.device());
+    writer.fill(0);
     std::vector<float> rows;
     for (Parameter const& parameter : parameters.parameters()) {
         Range const part = shard.intersect({parameter.offset, parameter.offset + parameter.shape.elements()});
@@ -96,8 +100,11 @@ void read_moment(FileReader const& file, ParameterSet const& parameters, std::st
             file.read(dataset_name(group, parameter), Element::f32, dims_of(parameter), piece, rows.data());
             Range const elements{piece.begin * row_elements, piece.end * row_elements};
             Range const taken = held.intersect(held_among(place, elements));
-            float* const to = out.data() + (parameter.offset + taken.begin - shard.begin);
-            copy_from_whole(to, place, taken, rows.data(), elements.begin);
+            std::int64_t const first = parameter.offset - shard.begin;  // of the parameter, in `out`
+            if (taken.size() > 0)
+                writer.write({first + taken.begin, first + taken.end}, [&](float* values) {
+                    copy_from_whole(values, place, taken, rows.data(), elements.begin);
+                });
         }
     }
 }
@@ -170,6 +177,7 @@ CheckpointInfo read_checkpoint_info(IoThread& io, Path const& path) {
 }
 
 void read_checkpoint(IoThread& io, Path const& path, ParameterSet& parameters, OptimizerShard const* shard) {
+    parameters.device().synchronize();
     io.call([&] { read_all(io.communicator(), path, parameters, shard); });
 }
 

@@ -128,33 +128,35 @@ std::int64_t content_bytes(CheckpointInfo const& info, ParameterSet const& param
 void write_shards(Communicator& all, Writers const& writers, FileWriter* file, ParameterSet const& parameters,
                   OptimizerShard const* shard) {
     int const tensor_rank = parameters.rank();
-    std::span<float const> const values(parameters.values().as<float>(),
-                                        static_cast<std::size_t>(parameters.flat_size()));
+    FloatReader values(parameters.values(), parameters.device());
     // A model's parameters come from the first rank of each tensor rank.
     Range held = shard != nullptr ? shard->shard : Range{0, parameters.flat_size()};
     if (shard == nullptr && all.split(tensor_rank, all.rank())->rank() != 0) held = {};
     Regrouping regrouping(all, writers.ranks, parameters, {held, tensor_rank});
-    auto const bring = [&](std::span<float const> mine) {
-        return [&, mine](RowPlan const& plan, std::int64_t step) {
+    auto const bring = [&](FloatReader& mine) {
+        return [&](RowPlan const& plan, std::int64_t step) {
             return regrouping.bring(mine, plan.parameter(), plan.elements(step));
         };
     };
-    auto const bring_values =
-        bring(values.subspan(static_cast<std::size_t>(held.begin), static_cast<std::size_t>(held.size())));
+    FloatReader held_values(parameters.values().rows(held.begin, held.end), parameters.device());
+    auto const bring_values = bring(held_values);
     write_group(all, writers, file, parameters, parameters_group, "a parameter of the model, in its global shape",
                 [&](RowPlan const& plan, std::int64_t step) {
                     if (parameters.ranks() > 1) return bring_values(plan, step);
                     if (!writers.group) return std::vector<float>();
                     // Every rank has all of them.
                     Range const mine = plan.elements(step)[static_cast<std::size_t>(writers.group->rank())];
-                    float const* const first = values.data() + plan.parameter().offset;
-                    return std::vector<float>(first + mine.begin, first + mine.end);
+                    std::int64_t const first = plan.parameter().offset;
+                    auto const here = values.read({first + mine.begin, first + mine.end});
+                    return std::vector<float>(here.begin(), here.end());
                 });
     if (shard == nullptr) return;
+    FloatReader first_moment(shard->first_moment, parameters.device());
+    FloatReader second_moment(shard->second_moment, parameters.device());
     write_group(all, writers, file, parameters, first_moment_group, "AdamW's running mean of the gradient",
-                bring(shard->first_moment));
+                bring(first_moment));
     write_group(all, writers, file, parameters, second_moment_group, "AdamW's running mean of the squared gradient",
-                bring(shard->second_moment));
+                bring(second_moment));
 }
 
 // What rank 0 says, on all ranks: differing metadata would damage the file.
@@ -221,10 +223,12 @@ std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const
 
 std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info,
                               ParameterSet const& parameters, OptimizerShard const& shard, std::int64_t writers) {
+    parameters.device().synchronize();
     return io.call([&] { return write_all(io.communicator(), path, info, parameters, &shard, writers); });
 }
 
 void write_model(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters) {
+    parameters.device().synchronize();
     io.call([&] { write_all(io.communicator(), path, info, parameters, nullptr, 0); });
 }
 

@@ -89,11 +89,12 @@ struct RunState {
     std::int64_t step_in_round = 0;
     std::map<std::string, std::int64_t> table_rows;  // of every table of run.h5 at this moment
 };
-// The flat vectors of an optimizer shard: elements shard.begin .. shard.end-1 of ParameterSet's flat vector.
+// The flat vectors (f32) of an optimizer shard: elements shard.begin .. shard.end-1 of ParameterSet's flat vector, in
+// host memory or that of the parameters' device.
 struct OptimizerShard {
     Range shard;
-    std::span<float> first_moment;
-    std::span<float> second_moment;
+    TensorView first_moment;
+    TensorView second_moment;
 };
 struct CheckpointInfo {
     std::string deck;   // effective text

@@ -41,8 +41,7 @@ Range Regrouping::sent_by(std::size_t rank, Parameter const& parameter, Range wa
     return held.elements.intersect({parameter.offset + part.begin, parameter.offset + part.end});
 }
 
-std::vector<float> Regrouping::bring(std::span<float const> mine, Parameter const& parameter,
-                                     std::vector<Range> const& wanted) {
+std::vector<float> Regrouping::bring(FloatReader& mine, Parameter const& parameter, std::vector<Range> const& wanted) {
     auto const ranks = static_cast<std::size_t>(all_.size());
     auto const me = static_cast<std::size_t>(all_.rank());
     std::vector<std::size_t> send_counts(ranks), recv_counts(ranks);
@@ -53,8 +52,8 @@ std::vector<float> Regrouping::bring(std::span<float const> mine, Parameter cons
         if (writer == me) here = wanted[w];
         Range const part = sent_by(me, parameter, wanted[w]);
         if (part.size() == 0) continue;
-        auto const from = mine.subspan(static_cast<std::size_t>(part.begin - held_[me].elements.begin),
-                                       static_cast<std::size_t>(part.size()));
+        std::int64_t const first = held_[me].elements.begin;
+        std::span<float const> const from = mine.read({part.begin - first, part.end - first});
         send.insert(send.end(), from.begin(), from.end());
         send_counts[writer] = from.size_bytes();
     }

@@ -5,6 +5,7 @@
 
 #include "comm/communicator.h"
 #include "io/files.h"
+#include "tensor/host_copy.h"
 
 namespace selvage::io {
 
@@ -21,7 +22,7 @@ class Regrouping {
 
     // Elements wanted[w] of a parameter, counted in the whole one, at writer w. Returns those of this rank, if it
     // writes. `mine`: this rank's elements. Collective.
-    std::vector<float> bring(std::span<float const> mine, Parameter const& parameter, std::vector<Range> const& wanted);
+    std::vector<float> bring(FloatReader& mine, Parameter const& parameter, std::vector<Range> const& wanted);
 
   private:
     // Of the flat vector of `rank`'s tensor rank: what it sends of these elements of a parameter.

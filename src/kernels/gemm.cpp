@@ -37,10 +37,9 @@ void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d
 
 PackedWeight::PackedWeight(Arena& arena, TensorView weight, DType dtype, Use use) {
     SELVAGE_CHECK(use == Use::forward || dtype == DType::bf16, "training reads weights in {} plain", name_of(dtype));
-    Stream stream(arena.device());
+    Stream stream = arena.stream();
     form_ = operations(stream).pack_weight(arena, weight, dtype, use);
     update(weight, stream);
-    stream.synchronize();
 }
 PackedWeight::~PackedWeight() = default;
 PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;

@@ -26,7 +26,7 @@ void linear_forward(TensorView out, TensorView in, TensorView weight, TensorView
 void linear_backward_input(TensorView d_in, TensorView d_out, TensorView weight, Accumulate accumulate, Stream& stream);
 
 // d_weight[n, k] (+)= d_out[m, n]^T in[m, k]; rows are summed in order, in calls of at most 1024 rows whose sums are
-// added one after the other. d_bias[n] (+)= column sums of d_out in row order; may be empty.
+// added one after the other (in bf16 on a GPU in one). d_bias[n] (+)= column sums of d_out in row order; may be empty.
 void linear_backward_weight(TensorView d_weight, TensorView d_bias, TensorView d_out, TensorView in,
                             Accumulate accumulate, Stream& stream);
 

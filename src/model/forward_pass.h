@@ -34,7 +34,7 @@ struct ForwardPass {
         else
             kernels::layernorm_forward(own, buffers.own(mean), buffers.own(rstd), x.sum, x.in, x.branch,
                                        norm.weight.value, norm.bias.value, epsilon, stream);
-        axis.gather(matrix(out), buffers.split);
+        axis.gather(matrix(out), buffers.split, stream);
     }
 
     // out (own rows) = what `linear`, cut by its inputs, makes of all ranks' parts of them. The bias comes last.

@@ -11,13 +11,13 @@ namespace selvage {
 
 Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces, DType compute)
     : config_((validate(config), std::move(config))),
-      tensor_axis_(std::make_unique<TensorAxis>(grid.axis(Axis::tensor))),
+      tensor_axis_(std::make_unique<TensorAxis>(arena, grid.axis(Axis::tensor))),
       local_(config_on(config_, tensor_axis_->rank(), tensor_axis_->size())),
       compute_(compute),
       drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),
-      vocabulary_(grid.axis(Axis::tensor), tensor_parts(config_, tensor_axis_->size()).vocabulary),
+      vocabulary_(grid.axis(Axis::tensor), tensor_parts(config_, tensor_axis_->size()).vocabulary, &arena),
       parameters_(arena, parameter_specs(config_, tensor_axis_->size()), tensor_axis_->rank(), tensor_axis_->size()),
-      stream_(arena.device()) {
+      stream_(arena.stream()) {
     SELVAGE_CHECK(config_.vocabulary >= 1, "vocabulary not resolved");
     SELVAGE_CHECK(compute == DType::f32 || compute == DType::bf16, "products in {}", name_of(compute));
     SELVAGE_CHECK(grid.size(Axis::pipeline) == 1, "layers are not split");

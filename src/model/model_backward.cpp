@@ -134,7 +134,7 @@ struct BackwardPass {
     }
 
     void gather(Tensor const& rows) const {
-        if (!rows.view().empty()) axis.gather(matrix(rows), buffers.split);
+        if (!rows.view().empty()) axis.gather(matrix(rows), buffers.split, stream);
     }
 
     void embedding(Weight const& table) const {
@@ -164,14 +164,14 @@ struct BackwardPass {
         vocabulary.log_sum_exp(log_sum_exp, logits, stream);
         vocabulary.target_log_probability(head.log_probability.first(count), logits, log_sum_exp,
                                           head.targets.first(count), stream);
-        buffers.device.copy_to_host(head.host_log_probability.data(), head.log_probability.view().raw(),
-                                    static_cast<std::size_t>(count) * sizeof(float), stream);
         vocabulary.cross_entropy_backward(d_logits, logits, log_sum_exp, head.targets.first(count),
                                           head.weights.first(count), stream);
         weight_gradients({{output, d_logits}}, hidden, first == 0 ? accumulate : Accumulate::add);
         output.backward_input(head.d_hidden.first(count), d_logits, Accumulate::overwrite, stream);
         kernels::scatter_rows(d_hidden, head.d_hidden.first(count), head.rows.first(count), stream);
-        stream.synchronize();
+        // Last, as it waits for the stream.
+        buffers.device.copy_to_host(head.host_log_probability.data(), head.log_probability.view().raw(),
+                                    static_cast<std::size_t>(count) * sizeof(float), stream);
         for (std::int64_t i = 0; i < count; ++i)
             loss -= static_cast<double>(head.host_weights[static_cast<std::size_t>(first + i)]) *
                     static_cast<double>(head.host_log_probability[static_cast<std::size_t>(i)]);

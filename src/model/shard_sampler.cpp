@@ -19,8 +19,8 @@ struct Drawn {
 
 }  // namespace
 
-ShardSampler::ShardSampler(Communicator& axis, Range part)
-    : axis_(axis), part_(part), exchange_(axis), cut_search_(axis, part) {}
+ShardSampler::ShardSampler(Communicator& axis, Range part, Arena* arena)
+    : axis_(axis), part_(part), arena_(arena), exchange_(axis), cut_search_(axis, part) {}
 
 void ShardSampler::add(kernels::ShardRow const& row, kernels::Sampling const& options) {
     bool const whole = options.top_k <= 0 && options.top_p >= 1;
@@ -79,9 +79,19 @@ void ShardSampler::weigh(std::span<Row> rows, bool keep) {
     auto const count = static_cast<std::int64_t>(rows.size());
     totals_.resize(rows.size() * static_cast<std::size_t>(kernels::vocabulary_blocks(own_.ids)));
     bounds_.assign(rows.size(), kernels::least_weight);
-    weights_.resize(std::max(weights_.size(), static_cast<std::size_t>(count * stride)));
-    kept_ = TensorView::of(weights_.data(), {count, stride});
+    kept_ = weights_for(count, stride);
     kernels::shard_weights(totals_, bounds_, kept_, own_.logits, own_.ids, shard_rows_, *stream_);
+}
+
+TensorView ShardSampler::weights_for(std::int64_t rows, std::int64_t stride) {
+    std::int64_t const count = rows * stride;
+    if (arena_ == nullptr) {
+        weights_.resize(std::max(weights_.size(), static_cast<std::size_t>(count)));
+        return TensorView::of(weights_.data(), {rows, stride});
+    }
+    if (device_weights_.shape().elements() < count || device_weights_.view().raw() == nullptr)
+        device_weights_ = Tensor(*arena_, "sampling weights", DType::f32, {std::max<std::int64_t>(count, 1)});
+    return device_weights_.first(count).reshape({rows, stride});
 }
 
 // The total of each row over all ranks, and the best bound of its top-k.

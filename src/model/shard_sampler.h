@@ -17,8 +17,8 @@ namespace selvage {
 // the tokens are those that one rank would draw.
 class ShardSampler {
   public:
-    // part: the ids of this rank. Keeps a reference to the axis.
-    ShardSampler(Communicator& axis, Range part);
+    // part: the ids of this rank; arena: of the logits' device (null: host memory). Keeps references to both.
+    ShardSampler(Communicator& axis, Range part, Arena* arena = nullptr);
 
     struct Logits {
         TensorView logits;         // of this rank's part
@@ -53,8 +53,11 @@ class ShardSampler {
     void draw_from_part(Row const& row, std::size_t pending, std::int64_t target);
     void set(Row const& row, std::int32_t token, float log_probability);
 
+    TensorView weights_for(std::int64_t rows, std::int64_t stride);
+
     Communicator& axis_;
     Range part_;
+    Arena* arena_;
     WordExchange exchange_;
     ShardCutSearch cut_search_;
     std::vector<Row> plain_, cutting_;
@@ -67,7 +70,9 @@ class ShardSampler {
     TensorView kept_;
     std::vector<kernels::ShardRow> shard_rows_;
     std::vector<std::int64_t> totals_;  // [rows][blocks of this part]
-    std::vector<float> bounds_, weights_;
+    std::vector<float> bounds_;
+    std::vector<float> weights_;  // without an arena
+    Tensor device_weights_;       // with one; grows
     std::vector<ShardCutSearch::Wanted> wanted_;
     std::vector<Row*> asking_, pending_;
     std::vector<kernels::Candidate> reordered_, drawn_;

@@ -2,9 +2,9 @@
 #include "model/tensor_axis.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "kernels/activation.h"
+#include "tensor/host_copy.h"
 
 namespace selvage {
 namespace {
@@ -37,37 +37,28 @@ std::vector<std::size_t> const& TensorAxis::counts(std::int64_t rows, std::size_
     return counts_;
 }
 
-void TensorAxis::gather(TensorView all, Split split) {
+void TensorAxis::gather(TensorView all, Split split, Stream& stream) {
     std::int64_t const rows = all.dim(0);
-    if (!is_split(rows, split)) return;
-    Range const own = this->own(rows, split);
-    std::size_t const row_bytes = row_bytes_of(all);
-    auto* const bytes = static_cast<std::byte*>(all.raw());
-    ranks_.all_gather_v(
-        {bytes + static_cast<std::size_t>(own.begin) * row_bytes, static_cast<std::size_t>(own.size()) * row_bytes},
-        {bytes, static_cast<std::size_t>(rows) * row_bytes}, counts(rows, row_bytes));
+    if (is_split(rows, split)) collectives_.all_gather(all, counts(rows, row_bytes_of(all)), stream);
 }
 
 void TensorAxis::sum(TensorView own, TensorView partial, Split split, Stream& stream) {
     std::int64_t const rows = partial.dim(0);
-    std::size_t const row_bytes = row_bytes_of(partial);
-    std::size_t const part = static_cast<std::size_t>(this->own(rows, split).size()) * row_bytes;
-    received_.resize(std::max(received_.size(), part * static_cast<std::size_t>(size())));
-    std::span<std::byte> const received(received_.data(), part * static_cast<std::size_t>(size()));
-    std::span<std::byte const> const mine(static_cast<std::byte const*>(partial.raw()),
-                                          static_cast<std::size_t>(rows) * row_bytes);
+    std::int64_t const part = this->own(rows, split).size() * (partial.elements() / std::max<std::int64_t>(rows, 1));
+    std::int64_t const all_parts = part * size();
+    if (received_.view().elements() < all_parts || received_.view().empty())
+        received_ = Tensor(arena_, "sums over the tensor axis", DType::f32, {std::max<std::int64_t>(all_parts, 1)});
+    TensorView const received = received_.first(all_parts);
     if (is_split(rows, split)) {
-        own_counts_.assign(static_cast<std::size_t>(size()), part);
-        ranks_.all_to_all_v(mine, counts(rows, row_bytes), received, own_counts_);
+        own_counts_.assign(static_cast<std::size_t>(size()), static_cast<std::size_t>(part) * sizeof(float));
+        collectives_.all_to_all(received, own_counts_, partial, counts(rows, row_bytes_of(partial)), stream);
     } else {
-        ranks_.all_gather(mine, received);
+        collectives_.all_gather(received, partial, stream);
     }
     if (part == 0) return;
-    std::memcpy(own.raw(), received.data(), part);
-    for (int r = 1; r < size(); ++r) {
-        auto* const other = reinterpret_cast<float*>(received.data() + static_cast<std::size_t>(r) * part);
-        kernels::add_in_place(own, TensorView::of(other, own.shape()), stream);
-    }
+    copy(own, received.rows(0, part), stream);
+    for (int r = 1; r < size(); ++r)
+        kernels::add_in_place(own, received.rows(r * part, (r + 1) * part).reshape(own.shape()), stream);
 }
 
 }  // namespace selvage

@@ -5,8 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "comm/communicator.h"
-#include "device/device.h"
+#include "comm/tensor_collectives.h"
 #include "tensor/layout.h"
 #include "tensor/tensor.h"
 
@@ -14,10 +13,11 @@ namespace selvage {
 
 class TensorAxis {
   public:
-    explicit TensorAxis(Communicator& ranks) : ranks_(ranks) {}
-    Communicator& ranks() const { return ranks_; }
-    int rank() const { return ranks_.rank(); }
-    int size() const { return ranks_.size(); }
+    // Both must outlive this.
+    TensorAxis(Arena& arena, Communicator& ranks) : arena_(arena), collectives_(ranks, arena.device()) {}
+    Communicator& ranks() const { return collectives_.ranks(); }
+    int rank() const { return ranks().rank(); }
+    int size() const { return ranks().size(); }
 
     // always: for gradients, whose sums over rows must have every row once. for_many: where there are few rows every
     // rank has them all, which takes fewer messages. The bits of a row are the same.
@@ -27,7 +27,7 @@ class TensorAxis {
     std::int64_t most_own(std::int64_t rows, Split split) const;
 
     // The calls below are collective. all [rows, n]: in come own rows, out come all.
-    void gather(TensorView all, Split split);
+    void gather(TensorView all, Split split, Stream& stream);
     // own [own rows, n] = the sum over the ranks, in their order, of `partial` [rows, n]; f32.
     void sum(TensorView own, TensorView partial, Split split, Stream& stream);
 
@@ -37,9 +37,10 @@ class TensorAxis {
     // Bytes of each rank's rows.
     std::vector<std::size_t> const& counts(std::int64_t rows, std::size_t row_bytes);
 
-    Communicator& ranks_;
+    Arena& arena_;
+    TensorCollectives collectives_;
     std::vector<std::size_t> counts_, own_counts_;
-    std::vector<std::byte> received_;
+    Tensor received_;  // grows
 };
 
 }  // namespace selvage

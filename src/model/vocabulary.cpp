@@ -10,6 +10,7 @@
 #include "kernels/vocabulary_shard.h"
 #include "model/shard_sampler.h"
 #include "model/word_exchange.h"
+#include "tensor/host_copy.h"
 
 namespace selvage {
 
@@ -19,11 +20,11 @@ using kernels::LargestLogit;
 // The collective half.
 class Vocabulary::Shards {
   public:
-    Shards(Communicator& axis, std::vector<Range> const& parts)
+    Shards(Communicator& axis, std::vector<Range> const& parts, Arena* arena)
         : axis_(axis),
           part_(parts[static_cast<std::size_t>(axis.rank())]),
           exchange_(axis),
-          sampler_(axis, part_),
+          sampler_(axis, part_, arena),
           counts_(parts.size()) {
         for (Range const& part : parts)
             blocks_.push_back(static_cast<std::size_t>(kernels::vocabulary_blocks(part.size())));
@@ -47,16 +48,20 @@ class Vocabulary::Shards {
         bits_.clear();
         for (float const value : values_) bits_.push_back(std::bit_cast<std::uint32_t>(value));
         axis_.all_reduce(bits_, Reduction::sum);
+        HostRows<float> const values(out, values_);
         for (std::size_t row = 0; row < rows; ++row)
-            out.as<float>()[row] = std::bit_cast<float>(static_cast<std::uint32_t>(bits_[row]));
+            values[row] = std::bit_cast<float>(static_cast<std::uint32_t>(bits_[row]));
+        values.send(stream);
     }
 
     void argmax(TensorView out, TensorView logits, std::int64_t ids, Stream& stream) {
         find_largest(logits, ids, stream);
         for (LargestLogit const& own : largest_) exchange_.put(own);
         exchange_.gather();
+        HostRows<std::int32_t> const ids_out(out, tokens_);
         for (std::size_t row = 0; row < largest_.size(); ++row)
-            out.as<std::int32_t>()[row] = id_of(merged_largest([&](std::size_t) { return row; }));
+            ids_out[row] = id_of(merged_largest([&](std::size_t) { return row; }));
+        ids_out.send(stream);
     }
 
     // Returns whether every row has tokens of any weight.
@@ -64,14 +69,17 @@ class Vocabulary::Shards {
                 std::span<kernels::Sampling const> rows, Stream& stream) {
         bool const summed = !sums.empty();
         gather_largest(sums, logits, ids, rows, stream);
+        std::span<float const> const sums_here = summed ? on_host(sums, sums_here_, stream) : std::span<float const>();
+        HostRows<std::int32_t> const drawn(tokens, tokens_);
+        HostRows<float> const shares(log_probability, values_);
         bool weightless = false;
         for (std::size_t row = 0; row < rows.size(); ++row) {
             auto const temperature = static_cast<float>(rows[row].temperature);
             LargestLogit const& largest = largest_[row];
-            std::int32_t& token = tokens.as<std::int32_t>()[row];
+            std::int32_t& token = drawn[row];
             token = 0;
-            log_probability.as<float>()[row] = 0;
-            if (summed && !std::isfinite(sums.as<float>()[row])) continue;
+            shares[row] = 0;
+            if (summed && !std::isfinite(sums_here[row])) continue;
             if (temperature == 0)
                 token = id_of(largest);
             else if (!std::isfinite(largest.logit))
@@ -79,9 +87,11 @@ class Vocabulary::Shards {
             else
                 sampler_.add({static_cast<std::int64_t>(row), largest.logit, temperature, rows[row].top_k}, rows[row]);
         }
-        auto* const drawn = tokens.as<std::int32_t>();
-        sampler_.draw(drawn, log_probability.as<float>(), {logits, own_ids(ids), ids}, stream);
-        return !weightless && std::all_of(drawn, drawn + rows.size(), [](std::int32_t token) { return token >= 0; });
+        sampler_.draw(drawn.data(), shares.data(), {logits, own_ids(ids), ids}, stream);
+        drawn.send(stream);
+        shares.send(stream);
+        std::span<std::int32_t const> const all(drawn.data(), rows.size());
+        return !weightless && std::ranges::all_of(all, [](std::int32_t token) { return token >= 0; });
     }
 
   private:
@@ -159,7 +169,8 @@ class Vocabulary::Shards {
     std::vector<std::size_t> blocks_, counts_;  // by rank
     std::vector<BlockSum> sums_;
     std::vector<LargestLogit> largest_;
-    std::vector<float> values_;
+    std::vector<float> values_, sums_here_;
+    std::vector<std::int32_t> tokens_;
     std::vector<std::int64_t> bits_;
 };
 
@@ -171,14 +182,14 @@ std::vector<Range> vocabulary_parts(std::int64_t size, std::int64_t ranks) {
     return parts;
 }
 
-Vocabulary::Vocabulary(Communicator& axis, std::vector<Range> const& parts) : size_(0) {
+Vocabulary::Vocabulary(Communicator& axis, std::vector<Range> const& parts, Arena* arena) : size_(0) {
     SELVAGE_CHECK(static_cast<int>(parts.size()) == axis.size(), "{} parts for {} ranks", parts.size(), axis.size());
     for (Range const& part : parts) {
         SELVAGE_CHECK(part.begin == size_ && part.size() > 0, "ids {} .. {} behind {}", part.begin, part.end, size_);
         size_ = part.end;
     }
     part_ = parts[static_cast<std::size_t>(axis.rank())];
-    if (parts.size() > 1) shards_ = std::make_unique<Shards>(axis, parts);
+    if (parts.size() > 1) shards_ = std::make_unique<Shards>(axis, parts, arena);
 }
 Vocabulary::Vocabulary(Vocabulary&&) noexcept = default;
 Vocabulary& Vocabulary::operator=(Vocabulary&&) noexcept = default;
@@ -190,6 +201,7 @@ void Vocabulary::check(TensorView logits, std::int64_t outputs) const {
 }
 
 void Vocabulary::check_targets(TensorView targets) const {
+    if (targets.device() != DeviceKind::cpu) return;  // not worth a look: the caller knows them
     for (std::int64_t i = 0; i < targets.elements(); ++i) {
         std::int32_t const target = targets.as<std::int32_t>()[i];
         SELVAGE_CHECK(0 <= target && target < size_, "target {} in a vocabulary of {}", target, size_);

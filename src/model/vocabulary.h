@@ -23,11 +23,12 @@ std::vector<Range> vocabulary_parts(std::int64_t size, std::int64_t ranks);
 // collective over the axis: logits are [rows, ids of this rank], all else is of the whole vocabulary and the same on
 // every rank, arguments and (bit by bit) results. Tokens and their log-probabilities are those that one rank would draw
 // from the whole logits. So is the log-sum-exp, where all parts but the last are whole blocks; otherwise its blocks are
-// those of each part. On several ranks tensors are host memory.
+// those of each part.
 class Vocabulary {
   public:
-    // parts: the ids of each rank, in rank order, none empty, without gaps from 0 on. Keeps a reference to the axis.
-    Vocabulary(Communicator& axis, std::vector<Range> const& parts);
+    // parts: the ids of each rank, in rank order, none empty, without gaps from 0 on. arena: of the device that the
+    // tensors lie on (null: host memory). Keeps references to both.
+    Vocabulary(Communicator& axis, std::vector<Range> const& parts, Arena* arena = nullptr);
     Vocabulary(Vocabulary&&) noexcept;
     Vocabulary& operator=(Vocabulary&&) noexcept;
     ~Vocabulary();

@@ -137,7 +137,6 @@ void Workspace::Buffers::start(TokenBatch const& batch, Model const& model, Stre
     std::vector<std::int32_t> shifted(batch.tokens.begin(), batch.tokens.end());
     for (std::int32_t& token : shifted) token -= first;
     copy(local_tokens, shifted);
-    stream.synchronize();
 }
 
 TensorView Workspace::Buffers::residual(std::int64_t layer) const {

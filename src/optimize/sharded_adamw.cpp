@@ -8,6 +8,7 @@
 #include "comm/ordered.h"
 #include "kernels/activation.h"
 #include "kernels/adamw.h"
+#include "tensor/host_copy.h"
 
 namespace selvage {
 
@@ -33,7 +34,9 @@ ShardedAdamW::ShardedAdamW(Arena& arena, ProcessGrid const& grid, ParameterSet& 
       parameters_(parameters),
       options_(options),
       rank_(grid.coordinate(Axis::data)),
-      stream_(arena.device()) {
+      stream_(arena.stream()),
+      data_collectives_(grid.data(), arena.device()),
+      tensor_collectives_(grid.axis(Axis::tensor), arena.device()) {
     std::int64_t const ranks = grid.size(Axis::data);
     BlockSplit const split(parameters.flat_size(), ParameterSet::block_elements, ranks);
     for (std::int64_t r = 0; r < ranks; ++r) {
@@ -45,16 +48,22 @@ ShardedAdamW::ShardedAdamW(Arena& arena, ProcessGrid const& grid, ParameterSet& 
     find_shared();
     own_sums_.resize(static_cast<std::size_t>(split.block_range(rank_).size()));
     block_sums_.resize(static_cast<std::size_t>(split.blocks() * grid.size(Axis::tensor)));
+    std::int64_t shared = 0;
+    for (Shared const& part : shared_) shared += part.elements.size();
+    if (parameters.ranks() > 1) {
+        shared_values_ = Tensor(arena, "shared gradients", DType::f32, {shared});
+        all_shared_values_ = Tensor(arena, "shared gradients", DType::f32, {shared * parameters.ranks()});
+    }
     first_moment_ = Tensor(arena, "first moment", DType::f32, {shard().size()});
     second_moment_ = Tensor(arena, "second moment", DType::f32, {shard().size()});
 }
 
-void ShardedAdamW::add_squares(TensorView gradient, Range part) {
+void ShardedAdamW::add_squares(TensorView gradient, Range part, Stream& stream) {
     constexpr std::int64_t block = ParameterSet::block_elements;
     SELVAGE_CHECK(part.begin % block == 0, "squares from element {} on", part.begin);
     if (part.size() > 0)
         kernels::block_sums_of_squares(own_sums_.data() + part.begin / block, gradient.rows(part.begin, part.end),
-                                       block, stream_);
+                                       block, stream);
 }
 
 // Of elements that several ranks hold the first of them counts.
@@ -74,22 +83,23 @@ void ShardedAdamW::find_shared() {
 }
 
 void ShardedAdamW::sum_shared(TensorView gradient) {
-    std::int64_t elements = 0;
-    for (Shared const& part : shared_) elements += part.elements.size();
-    auto const ranks = static_cast<std::size_t>(parameters_.ranks());
-    std::vector<float> mine, all(static_cast<std::size_t>(elements) * ranks);
-    float* const values = gradient.as<float>();
-    for (Shared const& part : shared_)
-        mine.insert(mine.end(), values + part.elements.begin, values + part.elements.end);
-    grid_.axis(Axis::tensor).all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
-    std::size_t at = 0;
+    TensorView const mine = shared_values_, all = all_shared_values_;
+    std::int64_t at = 0;
+    for (Shared const& part : shared_) {
+        copy(mine.rows(at, at + part.elements.size()), gradient.rows(part.elements.begin, part.elements.end), stream_);
+        at += part.elements.size();
+    }
+    tensor_collectives_.all_gather(all, mine, stream_);
+    at = 0;
     for (Shared const& part : shared_) {
         TensorView const sum = gradient.rows(part.elements.begin, part.elements.end);
         kernels::fill(sum, 0, stream_);
-        for (std::size_t r = 0; r < ranks; ++r)
-            if (part.cut->same(parameters_.rank(), static_cast<int>(r)))
-                kernels::add_in_place(sum, TensorView::of(all.data() + r * mine.size() + at, sum.shape()), stream_);
-        at += static_cast<std::size_t>(part.elements.size());
+        for (int r = 0; r < parameters_.ranks(); ++r) {
+            std::int64_t const first = r * mine.elements() + at;
+            if (part.cut->same(parameters_.rank(), r))
+                kernels::add_in_place(sum, all.rows(first, first + sum.elements()), stream_);
+        }
+        at += sum.elements();
     }
 }
 
@@ -98,11 +108,13 @@ void ShardedAdamW::add_counted_squares(TensorView gradient) {
     std::fill(own_sums_.begin(), own_sums_.end(), 0.0);
     for (Range part : counted_)
         while (part.size() > 0) {
+            // Up to the next block, then all others at once.
             std::int64_t const index = part.begin / block;
-            std::int64_t const end = std::min(part.end, (index + 1) * block);
-            double sum = 0;
-            kernels::block_sums_of_squares(&sum, gradient.rows(part.begin, end), end - part.begin, stream_);
-            own_sums_[static_cast<std::size_t>(index)] += sum;
+            std::int64_t const end = part.begin % block == 0 ? part.end : std::min(part.end, (index + 1) * block);
+            part_sums_.resize(static_cast<std::size_t>((end - part.begin + block - 1) / block));
+            kernels::block_sums_of_squares(part_sums_.data(), gradient.rows(part.begin, end), block, stream_);
+            for (std::size_t b = 0; b < part_sums_.size(); ++b)
+                own_sums_[static_cast<std::size_t>(index) + b] += part_sums_[b];
             part.begin = end;
         }
 }
@@ -138,11 +150,7 @@ void ShardedAdamW::update(TensorView gradient, double gradient_scale, double lea
 
 void ShardedAdamW::gather_values() {
     if (shards_.size() == 1) return;
-    TensorView const values = parameters_.values();
-    auto* const all = static_cast<std::byte*>(values.raw());
-    grid_.data().all_gather_v(
-        {all + static_cast<std::size_t>(shard().begin) * sizeof(float), value_bytes_[static_cast<std::size_t>(rank_)]},
-        {all, static_cast<std::size_t>(values.elements()) * sizeof(float)}, value_bytes_);
+    data_collectives_.all_gather(parameters_.values(), value_bytes_, stream_);
 }
 
 ShardedAdamW::Result ShardedAdamW::step(TensorView gradient, double weight_sum, std::int64_t step,

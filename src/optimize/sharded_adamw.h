@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/process_grid.h"
+#include "comm/tensor_collectives.h"
 #include "optimize/options.h"
 #include "tensor/parameter_set.h"
 
@@ -28,8 +29,9 @@ class ShardedAdamW {
         bool finite = true;  // false: nothing was changed
     };
     // For a gradient that is made part by part: the squares of a part (positions in the shard, whole blocks but at its
-    // end), while it is at hand. Parts may be given at the same time by several threads.
-    void add_squares(TensorView gradient, Range part);
+    // end), while it is at hand. Parts may be given at the same time by several threads, each in a stream of its own.
+    void add_squares(TensorView gradient, Range part) { add_squares(gradient, part, stream_); }
+    void add_squares(TensorView gradient, Range part, Stream& stream);
     enum class Squares : std::uint8_t { to_do, done };  // done: add_squares() had all of the gradient
 
     // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data and
@@ -68,7 +70,9 @@ class ShardedAdamW {
     std::vector<Piece> pieces_;
     std::vector<Shared> shared_;
     std::vector<Range> counted_;  // of the shard
-    std::vector<double> own_sums_, block_sums_;
+    std::vector<double> own_sums_, block_sums_, part_sums_;
+    TensorCollectives data_collectives_, tensor_collectives_;
+    Tensor shared_values_, all_shared_values_;  // of this rank, and of all of the tensor axis
     Tensor first_moment_, second_moment_;
 };
 

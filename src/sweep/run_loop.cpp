@@ -18,6 +18,7 @@
 #include "sweep/stop.h"
 #include "sweep/summary.h"
 #include "sweep/validation.h"
+#include "tensor/host_copy.h"
 #include "weave/weave.h"
 
 namespace selvage {
@@ -83,7 +84,7 @@ class RunLoop {
         } else if (!job_.initial_model.empty()) {
             io::read_checkpoint(io_, job_.initial_model, model_.parameters(), nullptr);
         } else {
-            model_.parameters().initialise(options_.run.seed);
+            model_.parameters().initialise(options_.run.seed, options_.train.threads_per_rank);
         }
     }
 
@@ -96,10 +97,7 @@ class RunLoop {
     }
 
     static io::OptimizerShard optimizer_shard(ShardedAdamW& optimizer) {
-        auto const flat = [](TensorView view) {
-            return std::span(view.as<float>(), static_cast<std::size_t>(view.elements()));
-        };
-        return {optimizer.shard(), flat(optimizer.first_moment()), flat(optimizer.second_moment())};
+        return {optimizer.shard(), optimizer.first_moment(), optimizer.second_moment()};
     }
 
     void warn_of_long_warmup() {
@@ -413,9 +411,12 @@ class RunLoop {
 
     // A checkpoint of numbers that are not finite would push out a good one.
     void check_finite() {
-        TensorView const values = model_.parameters().values();
-        auto const floats = std::span(values.as<float>(), static_cast<std::size_t>(values.elements()));
-        if (!std::all_of(floats.begin(), floats.end(), [](float value) { return std::isfinite(value); }))
+        bool finite = true;
+        arena_.device().synchronize();
+        FloatReader(model_.parameters().values(), arena_.device()).for_each_piece([&](std::span<float const> values) {
+            finite = finite && std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
+        });
+        if (!finite)
             fail(
                 ExitCode::bad_data,
                 "the weights are not finite after step {} (round {}); the last good checkpoint stays: start again from "

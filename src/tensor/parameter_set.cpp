@@ -4,14 +4,17 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <thread>
 #include <utility>
 
 #include "base/philox.h"
+#include "tensor/host_copy.h"
 
 namespace selvage {
 namespace {
 
 constexpr std::int64_t alignment = 64;
+constexpr std::int64_t initial_piece = std::int64_t{1} << 22;  // elements drawn at a time
 
 std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
@@ -33,6 +36,33 @@ void over_runs(Placement const& place, Range part, Run const& run) {
         run(place.first + i / place.columns * place.stride + column, i - part.begin, count);
         i += count;
     }
+}
+
+// Of these elements of a part.
+void draw_normal(float* values, Placement const& place, Range part, Random const& random, float deviation) {
+    over_runs(place, part, [&](std::int64_t element, std::int64_t index, std::int64_t count) {
+        for (std::int64_t i = 0; i < count; ++i) {
+            auto const at = static_cast<std::uint64_t>(element + i);
+            values[index + i] =
+                deviation *
+                normal(random.words({static_cast<std::uint32_t>(at >> 32), static_cast<std::uint32_t>(at)}));
+        }
+    });
+}
+
+// Cuts `all` in as many parts as there are threads; few elements are for one.
+template <class Run>
+void in_threads(Range all, std::int64_t threads, Run const& run) {
+    constexpr std::int64_t worth_a_thread = 4096;
+    EvenSplit const split(all.size(),
+                          std::clamp<std::int64_t>(all.size() / worth_a_thread, 1, std::max<std::int64_t>(threads, 1)));
+    auto const part = [&](std::int64_t p) {
+        Range const r = split.part(p);
+        return Range{all.begin + r.begin, all.begin + r.end};
+    };
+    std::vector<std::jthread> others;
+    for (std::int64_t p = 1; p < split.parts(); ++p) others.emplace_back([&run, r = part(p)] { run(r); });
+    run(part(0));
 }
 
 }  // namespace
@@ -89,7 +119,7 @@ Shape shape_on(ParameterSpec const& spec, int rank) {
 }
 
 ParameterSet::ParameterSet(Arena& arena, std::vector<ParameterSpec> specs, int rank, int ranks)
-    : rank_(rank), ranks_(ranks) {
+    : device_(&arena.device()), rank_(rank), ranks_(ranks) {
     for (ParameterSpec& spec : specs) {
         SELVAGE_CHECK(index_of(spec.name) < 0, "parameter {} twice", spec.name);
         SELVAGE_CHECK(spec.cut.dim < 0 || spec.cut.parts.size() == static_cast<std::size_t>(ranks),
@@ -121,25 +151,26 @@ TensorView ParameterSet::slice(TensorView flat, Parameter const& parameter) {
     return flat.rows(parameter.offset, parameter.offset + parameter.shape.elements()).reshape(parameter.shape);
 }
 
-void ParameterSet::initialise(std::uint64_t seed) {
+void ParameterSet::initialise(std::uint64_t seed, std::int64_t threads) {
+    device_->synchronize();
+    FloatWriter writer(values_, *device_);
     for (Parameter const& parameter : parameters_) {
-        TensorView const view = slice(values_, parameter);
-        float* const data = view.as<float>();
+        std::int64_t const count = parameter.shape.elements();
+        std::int64_t const end = parameter.offset + count;
         ParameterSpec const& spec = parameter.spec;
-        if (spec.init != InitKind::normal) {
-            float const value = spec.init == InitKind::ones ? 1.0F : 0.0F;
-            for (std::int64_t i = 0; i < view.elements(); ++i) data[i] = value;
-            continue;
-        }
         Random const random(seed ^ name_hash(spec.name.data(), spec.name.size()), Purpose::initialise);
         Placement const place = placement_on(spec, rank_);
-        for (std::int64_t row = 0; row < place.rows; ++row)
-            for (std::int64_t column = 0; column < place.columns; ++column) {
-                auto const index = static_cast<std::uint64_t>(place.first + row * place.stride + column);
-                data[row * place.columns + column] =
-                    spec.deviation *
-                    normal(random.words({static_cast<std::uint32_t>(index >> 32), static_cast<std::uint32_t>(index)}));
-            }
+        for (std::int64_t begin = parameter.offset; begin < end; begin += initial_piece) {
+            Range const piece{begin, std::min(begin + initial_piece, end)};
+            writer.write(piece, [&](float* values) {
+                if (spec.init != InitKind::normal)
+                    return void(std::fill_n(values, piece.size(), spec.init == InitKind::ones ? 1.0F : 0.0F));
+                Range const held{piece.begin - parameter.offset, piece.end - parameter.offset};
+                in_threads(held, threads, [&](Range part) {
+                    draw_normal(values + (part.begin - held.begin), place, part, random, spec.deviation);
+                });
+            });
+        }
     }
 }
 

@@ -78,9 +78,11 @@ class ParameterSet {
     // The part of `flat` (any buffer of flat_size elements, e.g. gradients) that belongs to a parameter, in its shape.
     static TensorView slice(TensorView flat, Parameter const& parameter);
     // Fills `values` from the seed: key by the name's hash, counter by the global element index.
-    void initialise(std::uint64_t seed);
+    void initialise(std::uint64_t seed, std::int64_t threads = 1);
+    Device& device() const { return *device_; }  // that the values lie on
 
   private:
+    Device* device_;
     int rank_;
     int ranks_;
     std::vector<Parameter> parameters_;

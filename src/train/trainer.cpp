@@ -108,6 +108,7 @@ struct Trainer::State {
     MicroBatch micro_batch;
     std::vector<double> sums;  // [lanes of this rank][lane_sums]
     std::int64_t overlapped_pieces = 0;
+    std::optional<Stream> squares_stream;   // of what the exchange's thread puts in
     std::optional<ShardedLaneSum> sharded;  // Shard::gradients, among several ranks
     std::optional<ShardExchange> exchange;  // the other among several ranks; last: its thread uses the others
 };
@@ -117,7 +118,7 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
       grid(grid_),
       model(model_),
       options(options_),
-      stream(arena_.device()),
+      stream(arena_.stream()),
       lane_split(options_.lanes, grid_.size(Axis::data)),
       lanes(lane_split.part(grid_.coordinate(Axis::data))),
       optimizer(arena_, grid_, model_.parameters(), options_.optimizer),
@@ -129,7 +130,7 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
     // Every buffer that a step needs is made here: sums over the lanes as a step makes them, of zeros.
     bool const several = grid.size(Axis::data) > 1;
     if (several && options.shard == Shard::gradients) {
-        sharded.emplace(arena, grid.data(), options.lanes, optimizer.shards());
+        sharded.emplace(arena, grid.data(), options.lanes, optimizer.shards(), kernels::add_in_place);
         sums.resize(static_cast<std::size_t>(sharded->turns()) * lane_sums);
         make_gradient();
     } else {
@@ -141,8 +142,14 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
     }
     if (several && !sharded) {
         // Its thread adds up what is in the cache; the threads of the kernels are at work on the backward pass.
-        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), ShardExchange::Overlap::yes,
-                         [] { kernels::set_threads(1); });
+        Device& device = arena.device();
+        squares_stream.emplace(device);
+        auto const thread_begins = [&device] {
+            kernels::set_threads(1);
+            device.use_on_this_thread();
+        };
+        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), ShardExchange::Overlap::yes, thread_begins,
+                         &device);
     }
     constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
     cache_of(PackedSequences::pages_for(options.micro_batch_tokens,
@@ -206,12 +213,12 @@ TensorView Trainer::State::run_turns(std::span<Woven const> rows, StepPlan const
     sharded->begin();
     TensorView const gradient = gradients.front();
     for (std::int64_t turn = 0; turn < sharded->turns(); ++turn) {
-        std::span<float const> mine;
+        TensorView mine;
         agree(grid.data(), [&] {
             if (!sharded->has_lane(turn)) return;
             run_lane(rows, plan.lanes[static_cast<std::size_t>(sharded->lane_of(turn))], gradient,
                      sums.data() + static_cast<std::size_t>(turn) * lane_sums, {});
-            mine = {gradient.as<float>(), static_cast<std::size_t>(gradient.elements())};
+            mine = gradient;
         });
         sharded->add_turn(turn, mine);
     }
@@ -224,7 +231,8 @@ void Trainer::State::begin_exchange() {
     for (auto const& [node, buffer] : accumulator.roots())
         partial.push_back({node, gradients[buffer].view().as<float>()});
     ShardExchange::OnSum add_squares;
-    if (squares_with_sums()) add_squares = [this](Range part) { optimizer.add_squares(shard_of_last_lane(), part); };
+    if (squares_with_sums())
+        add_squares = [this](Range part) { optimizer.add_squares(shard_of_last_lane(), part, *squares_stream); };
     exchange->begin(std::move(partial), std::move(add_squares));
 }
 
@@ -236,6 +244,7 @@ TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const
     }
     try {
         run_lanes(rows, plan);
+        stream.synchronize();  // what a lane without rows has put in
         exchange->finish();
     } catch (Error const& error) {
         exchange->abandon(error.code(), error.what());

@@ -111,6 +111,45 @@ TEST_P(AnyDevice, MoreMemoryThanThereIsIsAnErrorWithFigures) {
     EXPECT_NE(device_->allocate(64), nullptr);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool traps = false;
+#else
+constexpr bool traps = true;
+#endif
+
+TEST(EmulatedDevice, TheHostCannotTouchItsMemory) {
+    std::unique_ptr<Device> device;
+    try {
+        device = make_device("emulated");
+    } catch (Error const& error) {
+        GTEST_SKIP() << error.what();
+    }
+    if (!traps) GTEST_SKIP() << "not under sanitizers";
+    Arena arena(*device);
+    Memory const memory = arena.allocate("numbers", 10'000);
+    auto* const numbers = static_cast<int volatile*>(memory.data());
+    Stream stream(*device);
+    int const* const sent = upload(std::span<int const>(Ints(10, 3)), stream);
+    int host = 5;
+    device->copy_to_device(memory.data(), &host, sizeof host, stream);  // which opens it for a while
+    EXPECT_DEATH(numbers[0] = 1, "");
+    EXPECT_DEATH(static_cast<void>(numbers[2000]), "");
+    EXPECT_DEATH(static_cast<void>(*const_cast<int const volatile*>(sent)), "");
+    host = 0;
+    device->copy_to_host(&host, memory.data(), sizeof host, stream);
+    EXPECT_EQ(host, 5);
+    // What is given back and used again is zeros, whoever had it.
+    {
+        Memory const other = arena.allocate("other", 9'000);
+        device->copy_to_device(other.data(), &host, sizeof host, stream);
+    }
+    Memory const again = arena.allocate("again", 5'000), more = arena.allocate("more", 3'000);
+    Ints all(2000, 1);
+    device->copy_to_host(all.data(), again.data(), 5'000, stream);
+    device->copy_to_host(all.data() + 1250, more.data(), 3'000, stream);
+    EXPECT_EQ(all, Ints(2000, 0));
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, AnyDevice, testing::Values("cpu", "emulated", "cuda"),
                          [](auto const& info) { return std::string(info.param); });
 

@@ -104,6 +104,30 @@ TEST_F(Checkpoint, TheTensorAxisDoesNotShow) {
         }
 }
 
+TEST_F(Checkpoint, DeviceMemoryDoesNotShow) {
+    try {
+        make_device("emulated");
+    } catch (Error const& error) {
+        GTEST_SKIP() << error.what();
+    }
+    for (int const tensor : {1, 2}) {
+        if (world->size() % tensor != 0) continue;
+        on(world->size(), [&](Communicator& group, IoThread& io) {
+            Path const path = folder / fmt::format("device{}.h5", tensor), plain = folder / "plain.h5";
+            Model on_cpu(&group, tensor), on_device(&group, tensor, "emulated");
+            on_cpu.write(io, plain);
+            on_device.write(io, path);
+            EXPECT_TRUE(group.rank() != 0 || content_of(io, path) == content_of(io, plain));
+            EXPECT_EQ(std::filesystem::file_size(path), std::filesystem::file_size(plain));
+            on_device.clear();
+            EXPECT_FALSE(on_device.is_whole());
+            OptimizerShard const shard = on_device.shard();
+            read_checkpoint(io, path, on_device.parameters(), &shard);
+            EXPECT_TRUE(on_device.is_whole()) << tensor;
+        });
+    }
+}
+
 TEST_F(Checkpoint, InfoComesBack) {
     on(world->size(), [&](Communicator& group, IoThread& io) {
         Model model(&group);

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "io/file_reader.h"
+#include "tensor/host_copy.h"
 
 namespace selvage::io::test {
 
@@ -137,14 +138,14 @@ std::int64_t whole_index(Parameter const& parameter, int rank, std::int64_t i) {
 
 }  // namespace
 
-Model::Model(Communicator* ranks, int tensor) : device_(make_device("cpu")), arena_(*device_) {
+Model::Model(Communicator* ranks, int tensor, std::string const& device)
+    : device_(make_device(device)), arena_(*device_) {
     int const size = ranks != nullptr ? ranks->size() : 1, rank = ranks != nullptr ? ranks->rank() : 0;
     parameters_ = std::make_unique<ParameterSet>(arena_, specs_on(tensor), rank % tensor, tensor);
     // Not in the order of the ranks: files must not care.
     int const data = size / tensor;
     shard_ = BlockSplit(parameters_->flat_size(), ParameterSet::block_elements, data).part(data - 1 - rank / tensor);
-    first_.resize(static_cast<std::size_t>(shard_.size()));
-    second_.resize(first_.size());
+    std::vector<float> first(static_cast<std::size_t>(shard_.size())), second(first.size());
     parameters_->initialise(5);
     ParameterSet const whole(arena_, specs_on(1));
     for (Parameter const& parameter : parameters_->parameters())
@@ -153,9 +154,14 @@ Model::Model(Communicator* ranks, int tensor) : device_(make_device("cpu")), are
             auto const at = static_cast<std::size_t>(parameter.offset + i - shard_.begin);
             std::int64_t const index =
                 whole.find(parameter.spec.name).offset + whole_index(parameter, rank % tensor, i);
-            first_[at] = static_cast<float>(index + 1);
-            second_[at] = 0.5F * static_cast<float>(index + 1);
+            first[at] = static_cast<float>(index + 1);
+            second[at] = 0.5F * static_cast<float>(index + 1);
         }
+    Stream stream = arena_.stream();
+    first_ = Tensor(arena_, "first moment", DType::f32, {shard_.size()});
+    second_ = Tensor(arena_, "second moment", DType::f32, {shard_.size()});
+    copy_to_device(first_, first.data(), stream);
+    copy_to_device(second_, second.data(), stream);
 }
 
 OptimizerShard Model::shard() { return {shard_, first_, second_}; }
@@ -165,24 +171,29 @@ std::int64_t Model::write(IoThread& io, Path const& path, std::int64_t writers) 
 }
 
 void Model::clear() {
-    std::fill_n(parameters_->values().as<float>(), parameters_->flat_size(), -1.0F);
-    std::fill(first_.begin(), first_.end(), -1.0F);
-    std::fill(second_.begin(), second_.end(), -1.0F);
+    for (TensorView const flat : {parameters_->values(), first_.view(), second_.view()})
+        FloatWriter(flat, *device_).fill(-1);
 }
 
 bool Model::is_whole() {
     Model fresh;
+    FloatReader value_reader(parameters_->values(), *device_), first_reader(first_, *device_),
+        second_reader(second_, *device_);
+    auto const values = value_reader.read({0, value_reader.size()});
+    auto const first = first_reader.read({0, shard_.size()}), second = second_reader.read({0, shard_.size()});
+    float const* const fresh_values = fresh.parameters().values().as<float>();
+    float const* const fresh_first = fresh.first_.view().as<float>();
+    float const* const fresh_second = fresh.second_.view().as<float>();
     bool whole = true;
     for (Parameter const& parameter : parameters_->parameters())
         for (std::int64_t i = 0; i < parameter.shape.elements(); ++i) {
             std::int64_t const at = parameter.offset + i;
             std::int64_t const of_fresh =
                 fresh.parameters().find(parameter.spec.name).offset + whole_index(parameter, parameters_->rank(), i);
-            whole = whole && parameters_->values().as<float>()[at] == fresh.parameters().values().as<float>()[of_fresh];
+            whole = whole && values[static_cast<std::size_t>(at)] == fresh_values[of_fresh];
             if (!shard_.contains(at)) continue;
             auto const moment = static_cast<std::size_t>(at - shard_.begin);
-            whole = whole && first_[moment] == fresh.first_[static_cast<std::size_t>(of_fresh)] &&
-                    second_[moment] == fresh.second_[static_cast<std::size_t>(of_fresh)];
+            whole = whole && first[moment] == fresh_first[of_fresh] && second[moment] == fresh_second[of_fresh];
         }
     return whole;
 }

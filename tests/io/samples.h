@@ -25,7 +25,7 @@ CheckpointInfo checkpoint_info();
 class Model {
   public:
     // `tensor` ranks next to each other hold different parts of some parameters.
-    explicit Model(Communicator* ranks = nullptr, int tensor = 1);
+    explicit Model(Communicator* ranks = nullptr, int tensor = 1, std::string const& device = "cpu");
     std::int64_t write(IoThread& io, Path const& path, std::int64_t writers = 0);
     void clear();
     // Whether values and moments are what the constructor made.
@@ -38,7 +38,7 @@ class Model {
     Arena arena_;
     std::unique_ptr<ParameterSet> parameters_;
     Range shard_;
-    std::vector<float> first_, second_;
+    Tensor first_, second_;
 };
 
 // A file system of its own with little room; needs root.

@@ -7,31 +7,18 @@
 #include <cmath>
 
 #include "device/cpu/cpu_device.h"
+#include "kernels/gemm_definition.h"
 #include "kernels/numbers.h"
 
 namespace selvage::kernels {
 namespace {
 
+using test::defined;
 using test::expect_near;
 using test::Floats;
 using test::random_floats;
 using test::same_bits;
 using test::view;
-
-// One output by the definition of kernels/README.md; value(i) = {a(i), b(i)}.
-template <class Value>
-float defined(std::int64_t k, Value const& value) {
-    float total = 0;
-    for (std::int64_t first = 0; first < k; first += gemm_k_block(k)) {
-        float sum = 0;
-        for (std::int64_t i = first; i < std::min(k, first + gemm_k_block(k)); ++i) {
-            auto const [a, b] = value(i);
-            sum = std::fma(a, b, sum);
-        }
-        total = first == 0 ? sum : total + sum;
-    }
-    return total;
-}
 
 Floats defined_forward(Floats const& in, Floats const& weight, std::int64_t m, std::int64_t n, std::int64_t k) {
     Floats out(static_cast<std::size_t>(m * n));

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "base/error.h"
+#include "tensor/host_copy.h"
 
 namespace selvage {
 namespace {
@@ -74,6 +76,31 @@ TEST_F(ParameterSetTest, InitialisesByNameAndElement) {
     std::int64_t padding = 0;
     for (std::int64_t i = 70; i < set.find("norm").offset; ++i, ++padding) EXPECT_EQ(set.values().as<float>()[i], 0.0F);
     EXPECT_GT(padding, 0);
+}
+
+TEST_F(ParameterSetTest, AnyDeviceAndNumberOfThreadsGivesTheSameBits) {
+    std::vector<ParameterSpec> const large = {
+        {"cut", {301, 3000}, InitKind::normal, 0.5F, true, {1, {{0, 1001}, {1001, 3000}}}},
+        {"norm", {70}, InitKind::ones},
+        {"whole", {5'000'000}}};
+    for (int const rank : {0, 1}) {
+        ParameterSet plain(arena, large, rank, 2);
+        plain.initialise(3);
+        for (char const* const name : {"cpu", "emulated"}) {
+            std::unique_ptr<Device> other;
+            try {
+                other = make_device(name);
+            } catch (Error const&) {
+                continue;  // not built
+            }
+            Arena there(*other);
+            ParameterSet set(there, large, rank, 2);
+            set.initialise(3, 3);
+            FloatReader reader(set.values(), *other);
+            auto const values = reader.read({0, set.flat_size()});
+            EXPECT_EQ(std::memcmp(values.data(), plain.values().as<float>(), values.size_bytes()), 0) << name << rank;
+        }
+    }
 }
 
 TEST_F(ParameterSetTest, SlicesOfAnotherBuffer) {

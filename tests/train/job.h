@@ -9,6 +9,7 @@
 
 #include "base/philox.h"
 #include "support/test_main.h"
+#include "tensor/host_copy.h"
 #include "train/trainer.h"
 
 namespace selvage::test {
@@ -72,8 +73,8 @@ inline std::vector<std::int64_t> lengths_of(std::span<Woven const> rows) {
 class Job {
   public:
     Job(std::unique_ptr<Communicator> world, TrainOptions const& options, GridOptions const& grid = {},
-        ModelConfig const& config = tiny_model(), DType compute = DType::f32)
-        : device_(make_device("cpu")),
+        ModelConfig const& config = tiny_model(), DType compute = DType::f32, std::string const& device = "cpu")
+        : device_(make_device(device)),
           arena_(*device_),
           grid_(std::move(world), grid),
           model_(arena_, config, grid_, 0, compute),
@@ -81,13 +82,19 @@ class Job {
         model_.parameters().initialise(5);
     }
     Arena& arena() { return arena_; }
+    ProcessGrid const& grid() { return grid_; }
     Model& model() { return model_; }
     Trainer& trainer() { return trainer_; }
     float* values() { return model_.parameters().values().as<float>(); }
-    std::vector<float> copy() { return {values(), values() + model_.parameters().flat_size()}; }
+    std::vector<float> copy() {
+        device_->synchronize();
+        FloatReader reader(model_.parameters().values(), *device_);
+        auto const all = reader.read({0, reader.size()});
+        return {all.begin(), all.end()};
+    }
     // Bits, so that a NaN equals itself.
     bool has_values(std::vector<float> const& others) {
-        return std::memcmp(values(), others.data(), others.size() * sizeof(float)) == 0;
+        return std::memcmp(copy().data(), others.data(), others.size() * sizeof(float)) == 0;
     }
 
   private:

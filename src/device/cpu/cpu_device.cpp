@@ -68,13 +68,6 @@ class CpuDevice final : public Device {
     }
 
     void release(void* memory, std::size_t) noexcept override { std::free(memory); }
-
-    void copy_to_device(void* device_memory, void const* host, std::size_t bytes, Stream&) override {
-        std::memcpy(device_memory, host, bytes);
-    }
-    void copy_to_host(void* host, void const* device_memory, std::size_t bytes, Stream&) override {
-        std::memcpy(host, device_memory, bytes);
-    }
 };
 
 }  // namespace

@@ -12,11 +12,6 @@
 namespace selvage {
 namespace {
 
-CudaQueue& queue_of(Stream& stream) {
-    SELVAGE_CHECK(stream.device() == DeviceKind::cuda, "a copy of a GPU's memory in another device's stream");
-    return static_cast<CudaQueue&>(*stream.queue());
-}
-
 class CudaDevice final : public Device {
   public:
     explicit CudaDevice(int index) : index_(index) {
@@ -60,12 +55,18 @@ class CudaDevice final : public Device {
     }
     void release(void* memory, std::size_t) noexcept override { cudaFree(memory); }
 
-    void copy_to_device(void* device_memory, void const* host, std::size_t bytes, Stream& stream) override {
-        queue_of(stream).copy_up(device_memory, host, bytes);
+    void* allocate_host(std::size_t bytes) override {
+        use_on_this_thread();
+        void* memory = nullptr;
+        SELVAGE_CUDA_CHECK(cudaMallocHost(&memory, bytes));
+        return memory;
     }
-    void copy_to_host(void* host, void const* device_memory, std::size_t bytes, Stream& stream) override {
-        queue_of(stream).download(host, device_memory, bytes);
+    void release_host(void* memory) noexcept override { cudaFreeHost(memory); }
+    void synchronize() override {
+        use_on_this_thread();
+        SELVAGE_CUDA_CHECK(cudaDeviceSynchronize());
     }
+    void use_on_this_thread() override { SELVAGE_CUDA_CHECK(cudaSetDevice(index_)); }
     std::unique_ptr<StreamQueue> make_queue() override { return make_cuda_queue(index_); }
     std::unique_ptr<EventMark> make_event() override { return make_cuda_event(index_); }
 
@@ -75,6 +76,11 @@ class CudaDevice final : public Device {
 };
 
 }  // namespace
+
+int count_cuda_devices() {
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
 
 std::unique_ptr<Device> make_cuda_device(int index) { return std::make_unique<CudaDevice>(index); }
 

@@ -19,6 +19,15 @@ constexpr std::size_t first_half = std::size_t{1} << 20;
 constexpr std::size_t largest_piece = std::size_t{4} << 20;  // of a copy; half of the pinned memory it goes through
 constexpr std::size_t uploads_that_last = 16;                // in half a ring; twice what upload() promises
 
+constexpr std::size_t worth_asking = std::size_t{64} << 10;  // below, the way through pinned memory is as fast
+
+bool is_pinned(void const* host) {
+    cudaPointerAttributes attributes{};
+    bool const known = cudaPointerGetAttributes(&attributes, host) == cudaSuccess;
+    if (!known) cudaGetLastError();
+    return known && attributes.type == cudaMemoryTypeHost;
+}
+
 std::size_t padded(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
 class CudaEvent final : public EventMark {
@@ -92,7 +101,7 @@ class PinnedRing {
     std::size_t used_ = 0;
 };
 
-class Queue final : public CudaQueue {
+class Queue final : public StreamQueue {
   public:
     Queue() { SELVAGE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
     Queue(Queue const&) = delete;
@@ -114,21 +123,33 @@ class Queue final : public CudaQueue {
             uploaded_ = blocks_.back()->data();
         }
         std::size_t const offset = uploads_->take(bytes, *this);
-        copy(uploaded_ + offset, host, bytes, uploads_->data() + offset);
+        copy_through(uploaded_ + offset, host, bytes, uploads_->data() + offset);
         return uploaded_ + offset;
     }
 
-    void copy_up(void* device_memory, void const* host, std::size_t bytes) override {
+    void copy_to_device(void* device_memory, void const* host, std::size_t bytes) override {
+        if (bytes >= worth_asking && is_pinned(host)) {
+            SELVAGE_CUDA_CHECK(cudaMemcpyAsync(device_memory, host, bytes, cudaMemcpyHostToDevice, stream_));
+            return synchronize();  // the caller may write to it again
+        }
         if (pieces_ == nullptr) pieces_ = std::make_unique<PinnedRing>(largest_piece);
         for (std::size_t done = 0; done < bytes; done += largest_piece) {
             std::size_t const piece = std::min(largest_piece, bytes - done);
             std::size_t const offset = pieces_->take(piece, *this);
-            copy(static_cast<std::byte*>(device_memory) + done, static_cast<std::byte const*>(host) + done, piece,
-                 pieces_->data() + offset);
+            copy_through(static_cast<std::byte*>(device_memory) + done, static_cast<std::byte const*>(host) + done,
+                         piece, pieces_->data() + offset);
         }
     }
 
+    void copy(void* to, void const* from, std::size_t bytes) override {
+        SELVAGE_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_));
+    }
+
     void download(void* host, void const* device_memory, std::size_t bytes) override {
+        if (bytes >= worth_asking && is_pinned(host)) {
+            SELVAGE_CUDA_CHECK(cudaMemcpyAsync(host, device_memory, bytes, cudaMemcpyDeviceToHost, stream_));
+            return synchronize();
+        }
         if (down_ == nullptr) down_ = std::make_unique<PinnedBlock>(largest_piece);
         for (std::size_t done = 0; done < bytes; done += largest_piece) {
             std::size_t const piece = std::min(largest_piece, bytes - done);
@@ -149,7 +170,7 @@ class Queue final : public CudaQueue {
     }
 
   private:
-    void copy(std::byte* device_memory, void const* host, std::size_t bytes, std::byte* pinned) {
+    void copy_through(std::byte* device_memory, void const* host, std::size_t bytes, std::byte* pinned) {
         if (bytes == 0) return;
         std::memcpy(pinned, host, bytes);
         SELVAGE_CUDA_CHECK(cudaMemcpyAsync(device_memory, pinned, bytes, cudaMemcpyHostToDevice, stream_));
@@ -168,7 +189,7 @@ class Queue final : public CudaQueue {
 
 }  // namespace
 
-std::unique_ptr<CudaQueue> make_cuda_queue(int device) {
+std::unique_ptr<StreamQueue> make_cuda_queue(int device) {
     SELVAGE_CUDA_CHECK(cudaSetDevice(device));
     return std::make_unique<Queue>();
 }

@@ -11,6 +11,7 @@
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/gemm_arguments.h"
 #include "tensor/layout.h"
 
 namespace selvage::kernels::cpu {
@@ -30,19 +31,6 @@ void multiply(MatrixProduct const& product) {
     if (product.m < fewest_in_library || choose_gemm().way == GemmWay::ordered || !library_product(product))
         return ordered_product(product);
     if (product.bias != nullptr) add_bias(product);
-}
-
-struct Sizes {
-    std::int64_t m;
-    std::int64_t n;
-    std::int64_t k;
-};
-// Of in[m, k], out[m, n] and weight[n, k].
-Sizes sizes_of(TensorView in, TensorView out, std::int64_t n, std::int64_t k) {
-    std::int64_t const m = k == 0 ? 0 : in.elements() / k;
-    SELVAGE_CHECK(n > 0 && k > 0 && in.elements() == m * k && out.elements() == m * n,
-                  "{} and {} do not fit a weight of [{}, {}]", in.shape().text(), out.shape().text(), n, k);
-    return {m, n, k};
 }
 
 float const* optional(TensorView view) { return view.empty() ? nullptr : view.as<float>(); }

@@ -8,7 +8,7 @@ Operations const& operations() {
         Operations filled;
         for (auto const fill :
              {fill_activation, fill_adamw, fill_attention, fill_attention_backward, fill_cross_entropy, fill_embedding,
-              fill_norm, fill_rotary, fill_sampling, fill_softmax, fill_vocabulary_shard})
+              fill_gemm, fill_norm, fill_rotary, fill_sampling, fill_softmax, fill_vocabulary_shard})
             fill(filled);
         return filled;
     }();

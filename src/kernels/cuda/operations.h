@@ -13,6 +13,7 @@ void fill_attention(Operations& operations);
 void fill_attention_backward(Operations& operations);
 void fill_cross_entropy(Operations& operations);
 void fill_embedding(Operations& operations);
+void fill_gemm(Operations& operations);
 void fill_norm(Operations& operations);
 void fill_rotary(Operations& operations);
 void fill_sampling(Operations& operations);

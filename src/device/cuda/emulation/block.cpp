@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "device/cuda/emulation/fiber.h"
+#include "device/cuda/emulation/memory.h"
 
 namespace selvage::emulation {
 namespace {
@@ -288,6 +289,7 @@ void run_grid(dim3 grid, dim3 block_size, std::size_t shared_bytes, std::functio
         fail(ExitCode::internal, "{} bytes of shared memory; a block may have {}", shared_bytes, most_shared_bytes);
     if (grid.x > 0x7fffffffU || grid.y > 65535 || grid.z > 65535)
         fail(ExitCode::internal, "a grid of {} x {} x {} blocks", grid.x, grid.y, grid.z);
+    Access const access;
     // To the byte, so that sanitizers see where it ends.
     void* memory = nullptr;
     if (shared_bytes > 0 && posix_memalign(&memory, 128, shared_bytes) != 0) throw std::bad_alloc();

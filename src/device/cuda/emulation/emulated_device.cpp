@@ -1,41 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "device/cpu/cpu_device.h"
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/emulation/memory.h"
 
 namespace selvage {
 namespace {
 
-// Everything is done at once. Each array has an allocation of just its size, so that sanitizers see where it ends.
+class Block {
+  public:
+    Block() = default;
+    explicit Block(std::size_t bytes) : bytes_(bytes), data_(emulation::allocate(bytes)) {}
+    Block(Block&& other) noexcept
+        : bytes_(std::exchange(other.bytes_, 0)), data_(std::exchange(other.data_, nullptr)) {}
+    Block& operator=(Block&& other) noexcept {
+        std::swap(bytes_, other.bytes_);
+        std::swap(data_, other.data_);
+        return *this;
+    }
+    ~Block() { emulation::release(data_, bytes_); }
+    void* data() const { return data_; }
+
+  private:
+    std::size_t bytes_ = 0;
+    void* data_ = nullptr;
+};
+
+void copy_bytes(void* to, void const* from, std::size_t bytes) {
+    emulation::Access const access;
+    if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
+// Everything is done at once. Each array has an allocation of its own, so that sanitizers see where it ends.
 class EmulatedQueue final : public StreamQueue {
   public:
     void* native() const override { return nullptr; }
     void synchronize() override {}
     void const* upload(void const* host, std::size_t bytes) override {
-        auto& slot = uploads_[next_++ % uploads_.size()];
-        slot = std::make_unique<std::byte[]>(bytes);
-        if (bytes > 0) std::memcpy(slot.get(), host, bytes);
-        return slot.get();
+        Block& slot = uploads_[next_++ % uploads_.size()];
+        slot = Block(bytes);
+        copy_bytes(slot.data(), host, bytes);
+        return slot.data();
     }
+    void copy_to_device(void* device_memory, void const* host, std::size_t bytes) override {
+        copy_bytes(device_memory, host, bytes);
+    }
+    void copy(void* to, void const* from, std::size_t bytes) override { copy_bytes(to, from, bytes); }
     void download(void* host, void const* device_memory, std::size_t bytes) override {
-        if (bytes > 0) std::memcpy(host, device_memory, bytes);
+        copy_bytes(host, device_memory, bytes);
     }
     void* scratch(std::size_t bytes) override {
-        scratch_.reset(static_cast<std::byte*>(::operator new[](bytes, alignment)));
-        std::memset(scratch_.get(), 0xff, bytes);  // NaN
-        return scratch_.get();
+        scratch_ = Block(bytes);
+        emulation::Access const access;
+        std::memset(scratch_.data(), 0xff, bytes);  // NaN
+        return scratch_.data();
     }
 
   private:
-    static constexpr std::align_val_t alignment{256};
-    struct Release {
-        void operator()(std::byte* memory) const { ::operator delete[](memory, alignment); }
-    };
-    std::array<std::unique_ptr<std::byte[]>, 9> uploads_;
+    std::array<Block, 9> uploads_;
     std::size_t next_ = 0;
-    std::unique_ptr<std::byte[], Release> scratch_;
+    Block scratch_;
 };
 
 class EmulatedDevice final : public Device {
@@ -43,14 +70,8 @@ class EmulatedDevice final : public Device {
     DeviceKind kind() const override { return DeviceKind::cuda; }
     std::string description() const override { return "emulated GPU on the CPU"; }
     std::size_t memory_limit() const override { return host_->memory_limit(); }
-    void* allocate(std::size_t bytes) override { return host_->allocate(bytes); }
-    void release(void* memory, std::size_t bytes) noexcept override { host_->release(memory, bytes); }
-    void copy_to_device(void* device_memory, void const* host, std::size_t bytes, Stream& stream) override {
-        host_->copy_to_device(device_memory, host, bytes, stream);
-    }
-    void copy_to_host(void* host, void const* device_memory, std::size_t bytes, Stream& stream) override {
-        host_->copy_to_host(host, device_memory, bytes, stream);
-    }
+    void* allocate(std::size_t bytes) override { return emulation::allocate(bytes); }
+    void release(void* memory, std::size_t bytes) noexcept override { emulation::release(memory, bytes); }
     std::unique_ptr<StreamQueue> make_queue() override { return std::make_unique<EmulatedQueue>(); }
 
   private:
