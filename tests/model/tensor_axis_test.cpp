@@ -34,8 +34,10 @@ float sum_in_rank_order(int ranks, std::int64_t row, std::int64_t column) {
 
 TEST(TensorAxis, SumsAreInRankOrderWhereverARowLies) {
     auto const world = test::world();
-    TensorAxis axis(*world);
-    Stream stream(DeviceKind::cpu);
+    auto const device = make_device("cpu");
+    Arena arena(*device);
+    TensorAxis axis(arena, *world);
+    Stream stream(*device);
     for (Split const split : {Split::always, Split::for_many})
         for (std::int64_t const rows : {1, 5, 64, 65, 200})
             for (std::int64_t const first : {0, 3}) {
@@ -55,14 +57,17 @@ TEST(TensorAxis, SumsAreInRankOrderWhereverARowLies) {
 
 TEST(TensorAxis, GatherBringsAllRows) {
     auto const world = test::world();
-    TensorAxis axis(*world);
+    auto const device = make_device("cpu");
+    Arena arena(*device);
+    TensorAxis axis(arena, *world);
+    Stream stream(*device);
     for (Split const split : {Split::always, Split::for_many})
         for (std::int64_t const rows : {1, 2, 64, 65, 201}) {
             Range const own = axis.own(rows, split);
             std::vector<float> all(static_cast<std::size_t>(rows * columns), -1);
             auto const mine = parts(0, own.begin, own.size());
             std::copy(mine.begin(), mine.end(), all.begin() + own.begin * columns);
-            axis.gather(TensorView::of(all.data(), {rows, columns}), split);
+            axis.gather(TensorView::of(all.data(), {rows, columns}), split, stream);
             EXPECT_EQ(all, parts(0, 0, rows)) << rows;
         }
 }
