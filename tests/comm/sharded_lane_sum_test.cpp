@@ -19,14 +19,21 @@ void expect_tree(std::int64_t lanes, std::vector<Range> const& shards) {
     auto const world = test::world();
     auto const device = make_device("cpu");
     Arena arena(*device);
-    ShardedLaneSum sum(arena, *world, lanes, shards);
+    auto const add = [](TensorView to, TensorView from, Stream&) {
+        for (std::int64_t i = 0; i < to.elements(); ++i) to.as<float>()[i] += from.as<float>()[i];
+    };
+    ShardedLaneSum sum(arena, *world, lanes, shards, add);
     Range const mine = shards[static_cast<std::size_t>(world->rank())];
     std::size_t const memory = arena.in_use();
     for (int step = 0; step < 2; ++step) {
         sum.begin();
-        for (std::int64_t turn = 0; turn < sum.turns(); ++turn)
-            sum.add_turn(turn,
-                         sum.has_lane(turn) ? gradient_of(sum.lane_of(turn), shards.back().end) : std::vector<float>());
+        for (std::int64_t turn = 0; turn < sum.turns(); ++turn) {
+            std::vector<float> gradient;
+            if (sum.has_lane(turn)) gradient = gradient_of(sum.lane_of(turn), shards.back().end);
+            sum.add_turn(turn, gradient.empty()
+                                   ? TensorView()
+                                   : TensorView::of(gradient.data(), {static_cast<std::int64_t>(gradient.size())}));
+        }
         float const* const got = sum.sum().as<float>();
         for (std::int64_t e = mine.begin; e < mine.end; ++e)
             ASSERT_EQ(got[e - mine.begin], test::tree_of_lanes(1, lanes, e % 500)) << lanes << " lanes, element " << e;
