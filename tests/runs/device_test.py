@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole program with tensors in the memory of the emulated GPU, which the host cannot touch."""
+from support import JobTest, datasets, unittest
+
+EMULATED = {"SELVAGE_DEVICE": "emulated"}
+
+
+class Device(JobTest):
+    settings = ("train.steps_per_round=2", "train.batch_tokens=128", "train.lanes=4", "evaluate.examples=2",
+                "run.schedule_rounds=2", "run.rounds=2", 'weave.method="bash"')
+
+    def test_ranks_do_not_show(self):
+        output = self.run_job("one", environment=EMULATED)
+        if "device: emulated" not in output:
+            self.skipTest("not built with the emulation")
+        self.run_job("two", 2, environment=EMULATED)
+        self.assert_same_run("one", "two")
+        numbers = datasets(self.checkpoints("one")[-1])
+        self.run_job("cpu")
+        plain = datasets(self.checkpoints("cpu")[-1])
+        self.assertEqual(sorted(numbers), sorted(plain))
+
+    def test_resumes_on_the_other_device(self):
+        self.run_job("mixed", settings=["run.rounds=1"], environment=EMULATED)
+        self.run_job("mixed")
+
+
+if __name__ == "__main__":
+    unittest.main()
