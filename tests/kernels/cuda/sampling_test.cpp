@@ -77,7 +77,8 @@ Plain plain(float const* logits, std::int64_t ids, Sampling const& options) {
     return {-1, 0};
 }
 
-void check(Floats const& logits, std::int64_t vocabulary, std::int64_t ids, std::vector<Sampling> const& rows) {
+void expect_plain_draws(Floats const& logits, std::int64_t vocabulary, std::int64_t ids,
+                        std::vector<Sampling> const& rows) {
     auto const count = static_cast<std::int64_t>(rows.size());
     TensorView const x = view(logits, {count, vocabulary});
     Results const got = sampled(x, ids, rows);
@@ -119,9 +120,9 @@ TEST(EmulatedSampling, DrawsByThePlainDefinition) {
         for (std::int64_t const ids : {n, (n + 1) / 2}) {
             std::vector<Sampling> const rows = many_rows(ids);
             Floats logits = random_floats(static_cast<std::int64_t>(rows.size()) * n, 1, 8);
-            check(logits, n, ids, rows);
+            expect_plain_draws(logits, n, ids, rows);
             for (float& x : logits) x = std::floor(x / 2);  // many are equal
-            check(logits, n, ids, rows);
+            expect_plain_draws(logits, n, ids, rows);
             if (n > 100) break;
         }
 }
@@ -129,12 +130,12 @@ TEST(EmulatedSampling, DrawsByThePlainDefinition) {
 // More equal weights than are listed; and, with many ids, larger blocks and a bound below which nothing is looked at.
 TEST(EmulatedSampling, ManyIds) {
     std::vector<Sampling> const two = {{1, 0.5, 0, 77}, {1, 1, 500, 77}};
-    check(random_floats(2 * 1030, 5, 15), 1030, 1030, two);  // two vocabulary blocks
+    expect_plain_draws(random_floats(2 * 1030, 5, 15), 1030, 1030, two);  // two vocabulary blocks
     if constexpr (test::tiny) return;
     std::vector<Sampling> const rows = {
         {1, 0.5, 0, ~std::uint64_t{0}}, {1, 1, 2500, ~std::uint64_t{0}}, {1, 0.5, 2500, 77}, {1, 1, 0, 77}};
-    check(Floats(4 * 5003, 2.5F), 5003, 5003, rows);
-    check(random_floats(4 * 20004, 5, 15), 20004, 20001, rows);
+    expect_plain_draws(Floats(4 * 5003, 2.5F), 5003, 5003, rows);
+    expect_plain_draws(random_floats(4 * 20004, 5, 15), 20004, 20001, rows);
 }
 
 TEST(EmulatedSampling, RowsDoNotDependOnTheBatch) {
