@@ -19,7 +19,7 @@ class Device(JobTest):
         self.assertEqual(sorted(datasets(self.checkpoints("one")[-1])), sorted(datasets(self.checkpoints("cpu")[-1])))
         # The first round's losses: later ones are of drafts that other roundings may have turned.
         losses = [h5py.File(self.folder / out / "run.h5")["steps/loss"][:2] for out in ("one", "cpu")]
-        numpy.testing.assert_allclose(*losses, rtol=1e-3)
+        numpy.testing.assert_allclose(*losses, rtol=1e-5)
 
     def test_resumes_on_the_other_device(self):
         self.run_job("mixed", settings=["run.rounds=1"], environment=EMULATED)
