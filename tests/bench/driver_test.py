@@ -48,7 +48,7 @@ class Driver(unittest.TestCase):
         self.assertGreater(one_round("ceiling-memory")["copy"], 0)
 
     def test_bad_command_lines(self):
-        for arguments in ("nothing", "train --model 7b", "train --precision f8", "train --x 1", "train --lanes 3",
+        for arguments in ("nothing", "train --model 8b", "train --precision f8", "train --x 1", "train --lanes 3",
                           "generate --streams 0"):
             shown = subprocess.run([DRIVER, *arguments.split()], capture_output=True, text=True, check=False)
             self.assertEqual(shown.returncode, 64, arguments)

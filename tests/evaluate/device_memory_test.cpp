@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training, generation and scoring where tensors lie in device memory, which the host cannot touch (the emulated GPU),
-// against the CPU: to what their arithmetic allows, and to the bit among themselves.
+// Training, generation and scoring where tensors lie in device memory, which the host cannot touch (a GPU or the
+// emulated one), against the CPU: to what their arithmetic allows, and to the bit among themselves.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,6 +8,7 @@
 
 #include "evaluate/training_forward.h"
 #include "generate/engine.h"
+#include "support/accelerator.h"
 #include "train/job.h"
 
 namespace selvage {
@@ -23,11 +24,9 @@ using Case = std::tuple<DType, int, Shard>;
 class DeviceMemory : public testing::TestWithParam<Case> {
   protected:
     void SetUp() override {
-        try {
-            make_device("emulated");
-        } catch (Error const& error) {
-            GTEST_SKIP() << error.what();
-        }
+        std::string why;
+        device_ = test::accelerator(why);
+        if (device_.empty()) GTEST_SKIP() << why;
         if (test::world()->size() % tensor() != 0) GTEST_SKIP() << "ranks";
     }
     DType compute() const { return std::get<0>(GetParam()); }
@@ -46,6 +45,8 @@ class DeviceMemory : public testing::TestWithParam<Case> {
         return std::make_unique<Job>(std::move(ranks), options(), grid, test::tiny_model(), compute(), device);
     }
     double tolerance() const { return compute() == DType::f32 ? 1e-4 : 3e-2; }
+
+    std::string device_;
 };
 
 std::vector<Trainer::Result> train(Job& job, TrainOptions const& options) {
@@ -57,7 +58,7 @@ std::vector<Trainer::Result> train(Job& job, TrainOptions const& options) {
 }
 
 TEST_P(DeviceMemory, TrainingIsThatOfTheCpu) {
-    auto const here = job(test::world(), "cpu"), there = job(test::world(), "emulated");
+    auto const here = job(test::world(), "cpu"), there = job(test::world(), device_);
     auto const wanted = train(*here, options()), got = train(*there, options());
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         EXPECT_NEAR(got[i].loss, wanted[i].loss, tolerance() * wanted[i].loss) << i;
@@ -76,7 +77,7 @@ TEST_P(DeviceMemory, TrainingIsThatOfTheCpu) {
 TEST_P(DeviceMemory, RanksOfTheDataAxisDoNotShow) {
     if (tensor() > 1) GTEST_SKIP() << "another tensor axis has other bits";
     auto const world = test::world();
-    auto const together = job(test::world(), "emulated"), alone = job(world->split(world->rank(), 0), "emulated");
+    auto const together = job(test::world(), device_), alone = job(world->split(world->rank(), 0), device_);
     train(*together, options());
     train(*alone, options());
     EXPECT_TRUE(together->has_values(alone->copy()));
@@ -85,7 +86,7 @@ TEST_P(DeviceMemory, RanksOfTheDataAxisDoNotShow) {
 TEST_P(DeviceMemory, GenerationIsThatOfTheCpuAndOfTraining) {
     std::vector<std::vector<Draft>> drafts;
     std::vector<std::vector<float>> trained;
-    for (char const* const device : {"cpu", "emulated"}) {
+    for (std::string const& device : {std::string("cpu"), device_}) {
         auto const job = this->job(test::world(), device);
         job->model().pack(job->arena());
         GenerateOptions options;

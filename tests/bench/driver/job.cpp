@@ -7,11 +7,11 @@
 namespace selvage::bench {
 
 Job::Job(MpiSession& mpi, Options const& options)
-    : device_(make_device("cpu")), arena_(*device_), grid_(mpi.world(), {}) {
+    : device_(make_device(options.device)), arena_(*device_), grid_(mpi.world(), {}) {
     kernels::set_threads(options.threads);
     kernels::choose_gemm();
     model_ = std::make_unique<Model>(arena_, model_config(options.model), grid_, 0, options.precision);
-    model_->parameters().initialise(1);
+    model_->parameters().initialise(1, options.threads);
 }
 
 }  // namespace selvage::bench

@@ -24,7 +24,8 @@ int run(MpiSession& mpi, int argc, char** argv) {
                                      {"generate", generate},
                                      {"ceiling-train", ceiling_train},
                                      {"ceiling-generate", ceiling_generate},
-                                     {"ceiling-memory", ceiling_memory}})
+                                     {"ceiling-memory", ceiling_memory},
+                                     {"gpu", gpu}})
         if (options.mode == name) {
             mode(mpi, options);
             return 0;

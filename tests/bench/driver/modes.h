@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What selvage_bench can measure. Each serves rounds until its input ends; collective over the world.
+// What selvage_bench can measure. All but the last serve rounds until their input ends; collective over the world.
 #include "comm/mpi_session.h"
 #include "driver/options.h"
 
@@ -12,5 +12,7 @@ void generate(MpiSession& mpi, Options const& options);
 void ceiling_train(MpiSession& mpi, Options const& options);
 void ceiling_generate(MpiSession& mpi, Options const& options);
 void ceiling_memory(MpiSession& mpi, Options const& options);
+// One process; prints a table, see gpu/table.h.
+void gpu(MpiSession& mpi, Options const& options);
 
 }  // namespace selvage::bench

@@ -14,13 +14,17 @@ namespace po = boost::program_options;
 
 po::options_description describe(Options& options, std::string& precision) {
     po::options_description all("Options");
-    all.add_options()("help", "this text")("model", po::value(&options.model), "124m, 30m or tiny")(
+    all.add_options()("help", "this text")("model", po::value(&options.model), "30m, 124m, 1.3b, 7b-layers or tiny")(
+        "device", po::value(&options.device), "cpu, cuda or emulated")(
         "precision", po::value(&precision), "f32 or bf16")("threads", po::value(&options.threads), "of each rank")(
         "seconds", po::value(&options.seconds), "a round takes at least this long")(
         "sequences", po::value(&options.sequences), "of a training step, on all ranks together")(
-        "lanes", po::value(&options.lanes), "of a training step")("streams", po::value(&options.streams),
-                                                                  "answers decoded at once, per rank")(
-        "new-tokens", po::value(&options.new_tokens), "of an answer");
+        "lanes", po::value(&options.lanes), "of a training step")("length", po::value(&options.sequence_length),
+                                                                  "of a training sequence, in tokens")(
+        "micro-batch", po::value(&options.micro_batch_tokens), "tokens computed at once, at most")(
+        "streams", po::value(&options.streams), "answers decoded at once, per rank")(
+        "prompt", po::value(&options.prompt_length), "its tokens")("new-tokens", po::value(&options.new_tokens),
+                                                                   "of an answer");
     return all;
 }
 
@@ -28,6 +32,9 @@ void check(Options const& options) {
     for (auto const& [name, value] : {std::pair{"threads", options.threads},
                                       {"sequences", options.sequences},
                                       {"lanes", options.lanes},
+                                      {"micro-batch", options.micro_batch_tokens},
+                                      {"length", options.length()},
+                                      {"prompt", options.prompt()},
                                       {"streams", options.streams},
                                       {"new-tokens", options.new_tokens}})
         if (value < 1) fail(ExitCode::usage, "--{} is {}; give 1 or more", name, value);
@@ -71,6 +78,7 @@ std::string help_text() {
            "  ceiling-train     the matrix products of a training step alone\n"
            "  ceiling-generate  the matrix products of a decoding step alone\n"
            "  ceiling-memory    copy and read bandwidth\n"
+           "  gpu               no rounds: a table of what --device does, and what it could do at most\n"
         << describe(options, precision);
     return out.str();
 }
@@ -78,6 +86,7 @@ std::string help_text() {
 ModelConfig model_config(std::string const& name) {
     ModelConfig config;
     config.vocabulary = 50304;
+    config.head_size = 64;
     if (name == "124m") {
         config.layers = 12;
         config.hidden = 768;
@@ -88,6 +97,19 @@ ModelConfig model_config(std::string const& name) {
         config.hidden = 384;
         config.heads = config.kv_heads = 6;
         config.ffn = 1024;
+    } else if (name == "1.3b") {
+        config.layers = 24;
+        config.hidden = 2048;
+        config.heads = config.kv_heads = 16;
+        config.head_size = 128;
+        config.ffn = 5504;
+    } else if (name == "7b-layers") {
+        config.layers = 4;
+        config.hidden = 4096;
+        config.heads = config.kv_heads = 32;
+        config.head_size = 128;
+        config.ffn = 11008;
+        config.vocabulary = 32000;
     } else if (name == "tiny") {
         config.layers = 2;
         config.hidden = 64;
@@ -95,9 +117,8 @@ ModelConfig model_config(std::string const& name) {
         config.ffn = 128;
         config.vocabulary = 512;
     } else {
-        fail(ExitCode::usage, "--model is {}; give 124m, 30m or tiny", name);
+        fail(ExitCode::usage, "--model is {}; give 30m, 124m, 1.3b, 7b-layers or tiny", name);
     }
-    config.head_size = 64;
     return config;
 }
 
