@@ -1,88 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The backends against each other: every operation on the CPU and on another device, with the same tensors.
-#include <cmath>
-#include <string>
-
-#include "kernels/elements.h"
+// Operations without products, and sampling.
+#include "kernels/backends.h"
 #include "kernels/operations.h"
-#include "support/accelerator.h"
 
 namespace selvage::kernels {
 namespace {
 
-using test::Elements;
 using test::epsilon_f32;
 using test::epsilon_of;
 using test::Floats;
-using test::random_elements;
-using test::random_floats;
-using test::widened;
-using Ids = std::vector<std::int32_t>;
+using test::Ids;
 
-double widened(std::int32_t x) { return x; }
-
-// The same tensor in host memory and on the device.
-template <class T>
-class Twice {
-  public:
-    Twice(Arena& arena, Stream& stream, std::vector<T> values, Shape shape)
-        : here_(std::move(values)), shape_(shape), there_(arena, "tensor", DTypeOf<T>::value, shape), stream_(stream) {
-        arena.device().copy_to_device(there_.view().raw(), here_.data(), bytes(), stream);
-        device_ = &arena.device();
-    }
-    TensorView here() const { return TensorView::of(here_.data(), shape_); }
-    TensorView there() const { return there_; }
-    // |there - here| <= absolute + relative |here|
-    void expect_near(double absolute, double relative) const {
-        std::vector<T> back(here_.size());
-        device_->copy_to_host(back.data(), there_.view().raw(), bytes(), stream_);
-        for (std::size_t i = 0; i < back.size(); ++i) {
-            double const wanted = widened(here_[i]);
-            ASSERT_LE(std::abs(widened(back[i]) - wanted), absolute + relative * std::abs(wanted))
-                << "element " << i << ": " << widened(back[i]) << " for " << wanted;
-        }
-    }
-    void expect_same() const { expect_near(0, 0); }
-
-  private:
-    std::size_t bytes() const { return here_.size() * sizeof(T); }
-    std::vector<T> here_;
-    Shape shape_;
-    Tensor there_;
-    Stream& stream_;
-    Device* device_;
-};
-
-// A GPU where there is one (SELVAGE_REQUIRE_GPU=1: must be).
-class Backends : public testing::TestWithParam<char const*> {
-  protected:
-    void SetUp() override {
-        std::string why;
-        device_ = test::device_if_there(GetParam(), why);
-        if (!device_) GTEST_SKIP() << why;
-        arena_ = std::make_unique<Arena>(*device_);
-        stream_ = std::make_unique<Stream>(*device_);
-    }
-    template <class T>
-    Twice<T> twice(std::vector<T> values, Shape shape) {
-        return {*arena_, *stream_, std::move(values), shape};
-    }
-    template <class E = float>
-    Twice<E> random(Shape shape, std::uint32_t number, double scale = 1) {
-        return twice<E>(random_elements<E>(shape.elements(), number, scale), shape);
-    }
-    // work(side, stream) on the CPU, then on the device; side(tensor) is the view to use.
-    template <class Work>
-    void run(Work const& work) {
-        Stream cpu(DeviceKind::cpu);
-        work([](auto const& tensor) { return tensor.here(); }, cpu);
-        work([](auto const& tensor) { return tensor.there(); }, *stream_);
-    }
-
-    std::unique_ptr<Device> device_;
-    std::unique_ptr<Arena> arena_;
-    std::unique_ptr<Stream> stream_;
-};
+class Backends : public test::Backends {};
 
 // Arithmetic of a dozen roundings, one of them in the argument of exp, and what is stored, by two ways.
 template <class E>
@@ -249,8 +178,7 @@ TEST_P(Backends, Sampling) {
     total.expect_near(0, 10 * epsilon_f32);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, Backends, testing::Values("emulated", "cuda"),
-                         [](auto const& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Devices, Backends, test::backends(), test::name_of_backend);
 
 }  // namespace
 }  // namespace selvage::kernels
