@@ -2,22 +2,14 @@
 #include "comm/shard_exchange.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstring>
 #include <utility>
-
-#include "base/timer.h"
 
 namespace selvage {
 namespace {
 
 constexpr int data_tag = 1;
-constexpr int failure_tag = 2;
 constexpr std::size_t slots = 4;        // pieces of this rank that others may be sending at a time
 constexpr std::size_t most_staged = 5;  // pieces copied from device memory: on their way to others, or being added up
-// The thread looks this often for what has come: a core that it shares with the computation hardly notices.
-constexpr auto pause = std::chrono::milliseconds(1);
-constexpr auto short_pause = std::chrono::microseconds(50);  // in finish(), where there is nothing else to do
 
 std::span<float> values_of(float* values, std::int64_t width) { return {values, static_cast<std::size_t>(width)}; }
 
@@ -25,7 +17,7 @@ std::span<float> values_of(float* values, std::int64_t width) { return {values, 
 
 ShardExchange::ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards, Overlap overlap,
                              std::function<void()> thread_begins, Device* device)
-    : communicator_(data.duplicate()), rank_(static_cast<std::size_t>(data.rank())), tree_(lanes) {
+    : rank_(static_cast<std::size_t>(data.rank())), tree_(lanes) {
     auto const ranks = static_cast<std::size_t>(data.size());
     SELVAGE_CHECK(shards.size() == ranks, "{} shards for {} ranks", shards.size(), ranks);
     shard_ = shards[rank_];
@@ -52,25 +44,16 @@ ShardExchange::ShardExchange(Communicator& data, std::int64_t lanes, std::vector
     }
     next_ = pieces_.size();  // no step yet
     next_own_ = final_own_ = summed_own_ = own_.size();
-    if (overlap == Overlap::yes && ranks > 1 && communicator_->allows_threads())
-        thread_ = std::thread([this, begins = std::move(thread_begins)] {
-            if (begins) begins();
-            work();
-        });
-}
-
-ShardExchange::~ShardExchange() {
-    {
-        std::scoped_lock const lock(mutex_);
-        stopping_ = true;
-    }
-    wake_.notify_all();
-    if (thread_.joinable()) thread_.join();
+    Background::Work work;
+    work.step = [this] { return progress(); };
+    work.busy = [this] { return !done() && final_from_.load() < flat_size_; };
+    work.drop = [this] { drop(); };
+    work.begin = std::move(thread_begins);
+    background_.emplace(data, overlap, std::move(work));
 }
 
 void ShardExchange::begin(std::vector<Row> rows, std::function<void(Range)> on_sum) {
-    std::scoped_lock const lock(mutex_);
-    rethrow();
+    auto const lock = background_->lock();
     SELVAGE_CHECK(done(), "an exchange in the middle of another");
     rows_ = std::move(rows);
     on_sum_ = std::move(on_sum);
@@ -84,60 +67,16 @@ void ShardExchange::begin(std::vector<Row> rows, std::function<void(Range)> on_s
 
 void ShardExchange::final_from(std::int64_t first) {
     final_from_.store(std::min(first, final_from_.load(std::memory_order_relaxed)), std::memory_order_release);
-    if (failed_.load()) {
-        std::scoped_lock const lock(mutex_);
-        rethrow();
-    }
-    wake_.notify_one();
+    background_->check();
+    background_->wake();
 }
 
 void ShardExchange::finish() {
-    Timer const timer;
     final_from_.store(0, std::memory_order_release);
-    std::unique_lock lock(mutex_);
-    finishing_ = true;
-    for (int idle = 0; !failure_ && !done(); ++idle) {
-        try {
-            if (progress())
-                idle = 0;
-            else if (idle < 100)
-                std::this_thread::yield();
-            else
-                std::this_thread::sleep_for(short_pause);  // the others may need this core
-        } catch (...) {
-            failure_ = std::current_exception();
-            failed_ = true;
-        }
-    }
-    finishing_ = false;
-    seconds_ += timer.seconds();
-    rethrow();
-}
-
-void ShardExchange::rethrow() {
-    if (failure_) std::rethrow_exception(failure_);
-}
-
-void ShardExchange::work() {
-    std::unique_lock lock(mutex_);
-    auto const busy = [&] {
-        return stopping_ || (!finishing_ && !failure_ && !done() && final_from_.load() < flat_size_);
-    };
-    while (true) {
-        wake_.wait(lock, busy);
-        if (stopping_) return;
-        try {
-            if (progress()) continue;
-        } catch (...) {
-            failure_ = std::current_exception();
-            failed_ = true;
-        }
-        wake_.wait_for(lock, pause);
-    }
+    background_->work_until([this] { return done(); });
 }
 
 bool ShardExchange::progress() {
-    if (hear_of_failure()) return true;
     bool moved = false;
     std::int64_t const final = final_from_.load(std::memory_order_acquire);
     for (; next_ < pieces_.size() && pieces_[next_].elements.begin >= final && may_start(pieces_[next_]); ++next_) {
@@ -219,7 +158,7 @@ void ShardExchange::start(Piece const& piece) {
     std::int64_t const width = piece.elements.size();
     for (Row const& root : merged(rows_of(piece.elements, staged), width)) {
         auto const bytes = std::as_bytes(values_of(root.values, width));
-        sends_.push_back({communicator_->start_send(bytes, piece.owner, data_tag), staged});
+        sends_.push_back({background_->communicator().start_send(bytes, piece.owner, data_tag), staged});
         if (staged != nullptr) ++staged->sends;
     }
 }
@@ -234,8 +173,8 @@ void ShardExchange::post_receives() {
         float* at = slot.values.get();
         for (std::size_t r = 0; r < nodes_.size(); ++r)
             for (std::size_t i = 0; r != rank_ && i < nodes_[r].size(); ++i, at += width)
-                slot.transfers.push_back(communicator_->start_receive(std::as_writable_bytes(std::span(at, width)),
-                                                                      static_cast<int>(r), data_tag));
+                slot.transfers.push_back(background_->communicator().start_receive(
+                    std::as_writable_bytes(std::span(at, width)), static_cast<int>(r), data_tag));
         slots_in_use_.push_back(std::move(slot));
     }
 }
@@ -261,39 +200,9 @@ void ShardExchange::add_up(Slot const& slot) {
     if (on_sum_) on_sum_({elements.begin - shard_.begin, elements.end - shard_.begin});
 }
 
-// A message of the failing rank: its exit code, then its words.
-bool ShardExchange::hear_of_failure() {
-    Message message;
-    if (!communicator_->poll(failure_tag, message)) return false;
-    std::int32_t code = 0;
-    std::memcpy(&code, message.bytes.data(), sizeof code);
-    std::string const text(reinterpret_cast<char const*>(message.bytes.data()) + sizeof code,
-                           message.bytes.size() - sizeof code);
-    for (Slot& slot : slots_in_use_) slot.transfers.clear();  // that rank's buffers may be gone soon
-    failure_ = std::make_exception_ptr(
-        Error(static_cast<ExitCode>(code), fmt::format("{} (on rank {})", text, message.source)));
-    failed_ = true;
-    return true;
-}
-
-void ShardExchange::abandon(ExitCode code, std::string const& message) noexcept try {
-    std::scoped_lock const lock(mutex_);
-    if (failure_) return;  // the others know, or it was one of them
-    std::vector<std::byte> bytes(sizeof(std::int32_t) + message.size());
-    auto const number = static_cast<std::int32_t>(code);
-    std::memcpy(bytes.data(), &number, sizeof number);
-    std::memcpy(bytes.data() + sizeof number, message.data(), message.size());
-    for (int r = 0; r < communicator_->size(); ++r)
-        if (r != static_cast<int>(rank_)) communicator_->send(bytes, r, failure_tag);
+void ShardExchange::drop() {
     for (Slot& slot : slots_in_use_) slot.transfers.clear();
-    failure_ = std::make_exception_ptr(Error(code, message));
-    failed_ = true;
-    // The rows will be freed: give the others time to take what is on its way, and to hear of it.
-    for (int i = 0; i < 100; ++i) {
-        std::erase_if(sends_, [](Sending const& sending) { return sending.transfer->done(); });
-        std::this_thread::sleep_for(pause);
-    }
-} catch (...) {
+    std::erase_if(sends_, [](Sending const& sending) { return sending.transfer->done(); });
 }
 
 }  // namespace selvage

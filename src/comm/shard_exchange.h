@@ -2,21 +2,16 @@
 #pragma once
 // The sum of a step's gradients over all lanes, cut over the ranks, made while the last lane is still being computed.
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <exception>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "base/error.h"
-#include "comm/communicator.h"
+#include "comm/background.h"
 #include "comm/ordered.h"
 #include "comm/tree_sum.h"
 #include "device/device.h"
@@ -31,7 +26,6 @@ namespace selvage {
 // that, or Overlap::no asks for it, finish() does all of it. The bits are the same.
 class ShardExchange {
   public:
-    enum class Overlap : std::uint8_t { no, yes };
     static constexpr std::int64_t piece_elements = std::int64_t{1} << 18;
 
     // Collective. shards: the elements that each rank owns, in rank order. thread_begins: called on the thread, if one
@@ -40,7 +34,7 @@ class ShardExchange {
     ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards,
                   Overlap overlap = Overlap::yes, std::function<void()> thread_begins = {}, Device* device = nullptr);
     // Where a step was not finished the exchange is given up: see abandon().
-    ~ShardExchange();
+    ~ShardExchange() { background_->stop(); }
     ShardExchange(ShardExchange const&) = delete;
     ShardExchange& operator=(ShardExchange const&) = delete;
 
@@ -63,12 +57,12 @@ class ShardExchange {
     void finish();
     // For a rank that cannot finish the step that others are in: tells them why; they throw it, with this rank's name,
     // from their next call. The exchange is of no use afterwards. Does not wait for anyone. Never throws.
-    void abandon(ExitCode code, std::string const& message) noexcept;
+    void abandon(ExitCode code, std::string const& message) noexcept { background_->abandon(code, message); }
 
     // Pieces of this step that this rank had sent, or had found to be final and its own, so far. Any thread.
     std::int64_t started_pieces() const { return started_.load(); }
     // Time spent in finish(), from the beginning: what the backward pass did not hide.
-    double seconds() const { return seconds_; }
+    double seconds() const { return background_->seconds(); }
 
   private:
     struct Piece {
@@ -93,9 +87,8 @@ class ShardExchange {
         Staged* staged;
     };
 
-    void work();      // of the thread
     bool progress();  // does what can be done without waiting; false: that was nothing
-    bool hear_of_failure();
+    void drop();
     bool may_start(Piece const& piece) const;
     void start(Piece const& piece);
     Staged* free_staged() const;
@@ -106,10 +99,7 @@ class ShardExchange {
     bool done() const {
         return next_ == pieces_.size() && sends_.empty() && slots_in_use_.empty() && next_own_ == own_.size();
     }
-    void rethrow();  // with the lock held
-    double seconds_ = 0;
-
-    std::unique_ptr<Communicator> communicator_;
+    std::optional<Background> background_;  // first, as transfers go before its communicator
     std::size_t rank_;
     std::vector<std::vector<LaneNode>> nodes_;  // by rank: the roots of what it sums
     Range shard_;
@@ -119,8 +109,7 @@ class ShardExchange {
     std::optional<Stream> stream_;  // of copies, where rows are in device memory; the same holds for staged_
     std::vector<std::unique_ptr<Staged>> staged_;
 
-    std::mutex mutex_;  // guards the following
-    std::condition_variable wake_;
+    // The background's lock guards the following.
     std::vector<Row> rows_;
     std::function<void(Range)> on_sum_;
     std::size_t next_ = 0;                        // of pieces_: those before have been started
@@ -129,14 +118,9 @@ class ShardExchange {
     std::deque<Sending> sends_;
     std::deque<Slot> slots_in_use_;
     std::vector<Slot> free_slots_;
-    bool finishing_ = false;  // the caller of finish() does the work
-    bool stopping_ = false;
-    std::exception_ptr failure_;
 
     std::atomic<std::int64_t> final_from_;  // of the rows
     std::atomic<std::int64_t> started_ = 0;
-    std::atomic<bool> failed_ = false;
-    std::thread thread_;  // last: it uses all of the above
 };
 
 }  // namespace selvage

@@ -148,8 +148,7 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
             kernels::set_threads(1);
             device.use_on_this_thread();
         };
-        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), ShardExchange::Overlap::yes, thread_begins,
-                         &device);
+        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), Overlap::yes, thread_begins, &device);
     }
     constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
     cache_of(PackedSequences::pages_for(options.micro_batch_tokens,
