@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <exception>
 #include <optional>
 
 #include "comm/ordered.h"
@@ -63,6 +65,15 @@ struct Trainer::State {
     // Writes a lane's gradient and adds up its sums. `is_final`: told which of it is final.
     void run_lane(std::span<Woven const> rows, std::vector<PackedRow> const& lane, TensorView gradient, double* sums,
                   Model::GradientsFinal const& is_final);
+    // The same of this rank's lane of a turn, if it has one. Collective where parameters are sharded, also when it
+    // throws.
+    void run_lane_of_turn(std::span<Woven const> rows, StepPlan const& plan, std::int64_t turn);
+    // Forward and backward passes of a turn, on the rank that has most.
+    std::int64_t passes_of(StepPlan const& plan, std::int64_t turn) const;
+    void finish_passes() {
+        model.finish_passes();
+        --passes_left;
+    }
     // This rank's lanes; afterwards the accumulator holds the subtree sums of their gradients, or the exchange has
     // them.
     void run_lanes(std::span<Woven const> rows, StepPlan const& plan);
@@ -82,7 +93,8 @@ struct Trainer::State {
     TensorView sum_lanes(std::span<Woven const> rows, StepPlan const& plan);
     // From the beginning; of the thread of the exchange only what was waited for.
     double communication_seconds() const {
-        return grid.data().seconds() + grid.axis(Axis::tensor).seconds() + (exchange ? exchange->seconds() : 0);
+        return grid.data().seconds() + grid.axis(Axis::tensor).seconds() + (exchange ? exchange->seconds() : 0) +
+               model.gather_seconds();
     }
     KvCache& cache_of(std::int64_t pages);
     void add(std::size_t to, std::size_t from) {
@@ -108,8 +120,9 @@ struct Trainer::State {
     MicroBatch micro_batch;
     std::vector<double> sums;  // [lanes of this rank][lane_sums]
     std::int64_t overlapped_pieces = 0;
+    std::int64_t passes_left = 0;           // of a turn
     std::optional<Stream> squares_stream;   // of what the exchange's thread puts in
-    std::optional<ShardedLaneSum> sharded;  // Shard::gradients, among several ranks
+    std::optional<ShardedLaneSum> sharded;  // beyond Shard::optimizer, among several ranks
     std::optional<ShardExchange> exchange;  // the other among several ranks; last: its thread uses the others
 };
 
@@ -129,7 +142,9 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
       sums(static_cast<std::size_t>(lanes.size()) * lane_sums) {
     // Every buffer that a step needs is made here: sums over the lanes as a step makes them, of zeros.
     bool const several = grid.size(Axis::data) > 1;
-    if (several && options.shard == Shard::gradients) {
+    SELVAGE_CHECK(model.parameters().is_whole() == !(several && options.shard == Shard::parameters),
+                  "a model that holds its parameters in another way than its trainer");
+    if (several && options.shard != Shard::optimizer) {
         sharded.emplace(arena, grid.data(), options.lanes, optimizer.shards(), kernels::add_in_place);
         sums.resize(static_cast<std::size_t>(sharded->turns()) * lane_sums);
         make_gradient();
@@ -177,6 +192,7 @@ void Trainer::State::run_lane(std::span<Woven const> rows, std::vector<PackedRow
         bool const last = &packed == &lane.back();
         lane_sum[loss_sum] += model.backward(sequences.batch(), micro_batch.targets, micro_batch.weights, pages,
                                              workspace, gradient, accumulate, last ? is_final : nullptr);
+        finish_passes();
         accumulate = kernels::Accumulate::add;
         for (float const weight : micro_batch.weights) {
             lane_sum[weight_sum] += weight;
@@ -207,19 +223,40 @@ void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan
     }
 }
 
+std::int64_t Trainer::State::passes_of(StepPlan const& plan, std::int64_t turn) const {
+    std::size_t passes = 0;
+    auto const ranks = static_cast<std::int64_t>(optimizer.shards().size());
+    for (std::int64_t lane = turn * ranks; lane < std::min(options.lanes, (turn + 1) * ranks); ++lane)
+        passes = std::max(passes, plan.lanes[static_cast<std::size_t>(lane)].size());
+    return static_cast<std::int64_t>(passes);
+}
+
+void Trainer::State::run_lane_of_turn(std::span<Woven const> rows, StepPlan const& plan, std::int64_t turn) {
+    passes_left = passes_of(plan, turn);
+    auto const finish = [&] {
+        while (passes_left > 0) finish_passes();
+    };
+    try {
+        if (sharded->has_lane(turn))
+            run_lane(rows, plan.lanes[static_cast<std::size_t>(sharded->lane_of(turn))], gradients.front(),
+                     sums.data() + static_cast<std::size_t>(turn) * lane_sums, {});
+    } catch (...) {
+        std::exception_ptr const failure = std::current_exception();
+        try {
+            finish();
+        } catch (...) {  // the first failure is the one to report
+        }
+        std::rethrow_exception(failure);
+    }
+    finish();
+}
+
 TensorView Trainer::State::run_turns(std::span<Woven const> rows, StepPlan const& plan) {
     std::fill(sums.begin(), sums.end(), 0.0);
     sharded->begin();
-    TensorView const gradient = gradients.front();
     for (std::int64_t turn = 0; turn < sharded->turns(); ++turn) {
-        TensorView mine;
-        agree(grid.data(), [&] {
-            if (!sharded->has_lane(turn)) return;
-            run_lane(rows, plan.lanes[static_cast<std::size_t>(sharded->lane_of(turn))], gradient,
-                     sums.data() + static_cast<std::size_t>(turn) * lane_sums, {});
-            mine = gradient;
-        });
-        sharded->add_turn(turn, mine);
+        agree(grid.data(), [&] { run_lane_of_turn(rows, plan, turn); });
+        sharded->add_turn(turn, sharded->has_lane(turn) ? gradients.front().view() : TensorView());
     }
     return sharded->sum();
 }

@@ -23,10 +23,13 @@ void expect_same(Trainer::Result const& a, Trainer::Result const& b) {
 }
 
 // Steps on all ranks against the same steps on one rank; where one rank is all there is, with two threads.
-void expect_layouts_agree(TrainOptions const& options, std::vector<Woven> const& rows, int steps) {
+void expect_layouts_agree(TrainOptions const& options, std::vector<Woven> const& rows, int steps,
+                          DType compute = DType::f32, int layers = 2) {
     auto const world = test::world();
-    Job together(test::world(), options);
-    Job alone(world->split(world->rank(), 0), options);
+    ModelConfig config = test::tiny_model();
+    config.layers = layers;
+    Job together(test::world(), options, {}, config, compute);
+    Job alone(world->split(world->rank(), 0), options, {}, config, compute);
     auto const before = alone.copy();
     for (StepPlan const& plan : plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, steps)) {
         SCOPED_TRACE("step " + std::to_string(plan.step));
@@ -44,13 +47,40 @@ TEST(Layout, OddRowsInSeveralMicroBatches) {
     expect_layouts_agree(test::tiny_training(), test::woven_rows(60, 50, 97), 4);
 }
 
-TEST(Layout, GradientsInShards) {
-    // One rank keeps whole gradients, whatever is asked for.
+// One rank keeps everything whole, whatever is asked for.
+void expect_shards_agree(Shard shard, DType compute) {
     TrainOptions options = test::tiny_training();
-    options.shard = Shard::gradients;
-    expect_layouts_agree(options, test::woven_rows(60, 50, 97), 3);
-    options.batch_tokens = 60;
-    expect_layouts_agree(options, test::woven_rows(20, 30, 97), 2);
+    options.shard = shard;
+    expect_layouts_agree(options, test::woven_rows(60, 50, 97), 3, compute);
+    options.batch_tokens = 60;  // ranks without rows, and lanes of unequal length
+    expect_layouts_agree(options, test::woven_rows(20, 30, 97), 2, compute);
+}
+
+TEST(Layout, GradientsInShards) { expect_shards_agree(Shard::gradients, DType::f32); }
+
+TEST(Layout, ParametersInShards) {
+    for (DType const compute : {DType::f32, DType::bf16}) expect_shards_agree(Shard::parameters, compute);
+}
+
+TEST(Layout, ParametersInShardsOfModelsOfAnyDepth) {
+    // More layers than slots, one layer, and weights that are computed with again.
+    auto const rows = test::woven_rows(40, 50, 97);
+    for (int const layers : {1, 3, 6})
+        for (Recompute const recompute : {Recompute::none, Recompute::attention, Recompute::block})
+            for (DType const compute : {DType::f32, DType::bf16}) {
+                SCOPED_TRACE(layers);
+                TrainOptions options = test::tiny_training();
+                options.shard = Shard::parameters;
+                options.recompute = recompute;
+                expect_layouts_agree(options, rows, 2, compute, layers);
+            }
+}
+
+std::size_t bytes_of(Job& job, std::string const& wanted) {
+    std::size_t sum = 0;
+    for (auto const& [name, size] : job.arena().report())
+        if (name == wanted) sum += size;
+    return sum;
 }
 
 TEST(Layout, ShardsOfGradientsTakeLessMemory) {
@@ -61,15 +91,45 @@ TEST(Layout, ShardsOfGradientsTakeLessMemory) {
     Job whole(test::world(), options);
     options.shard = Shard::gradients;
     Job shards(test::world(), options);
-    auto const bytes = [](Job& job) {
-        std::size_t sum = 0;
-        for (auto const& [name, size] : job.arena().report())
-            if (name == "gradient") sum += size;
-        return sum;
-    };
     std::size_t const one = static_cast<std::size_t>(whole.model().parameters().flat_size()) * sizeof(float);
-    EXPECT_LE(bytes(shards), one + 5 * (one + ranks * 4 * 4096) / ranks);
-    EXPECT_GE(bytes(whole), 3 * one);
+    EXPECT_LE(bytes_of(shards, "gradient"), one + 5 * (one + ranks * 4 * 4096) / ranks);
+    EXPECT_GE(bytes_of(whole, "gradient"), 3 * one);
+}
+
+TEST(Layout, ShardsOfParametersTakeLessMemory) {
+    auto const world = test::world();
+    auto const ranks = static_cast<std::size_t>(world->size());
+    ModelConfig deep = test::tiny_model();
+    deep.layers = 24;
+    auto const rows = test::woven_rows(40, 50, 97);
+    for (DType const compute : {DType::f32, DType::bf16}) {
+        TrainOptions options = test::tiny_training();
+        auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 1)[0];
+        Job whole(test::world(), options, {}, deep, compute);
+        options.shard = Shard::parameters;
+        Job shards(test::world(), options, {}, deep, compute);
+        std::size_t const all = bytes_of(whole, "parameters"), block = 4 * 4096;
+        auto const expect_a_shard = [&] {
+            EXPECT_GE(bytes_of(shards, "parameters") + block, all / ranks);
+            EXPECT_LE(bytes_of(shards, "parameters"), all / ranks + block);
+        };
+        expect_a_shard();
+        whole.trainer().step(rows, plan, 10);
+        shards.trainer().step(rows, plan, 10);
+        expect_a_shard();
+        if (ranks == 1) continue;
+        // Two layers of 24, and what is outside the layers.
+        std::size_t const of_layer = all / 25;
+        EXPECT_LT(bytes_of(shards, "gathered parameters"), 4 * of_layer);
+        EXPECT_LE(bytes_of(shards, "packed weights"), bytes_of(whole, "packed weights") / 6);
+        // While text is generated all weights are there, in the type of the products; then they are not.
+        shards.model().pack(shards.arena());
+        EXPECT_GE(bytes_of(shards, "packed weights"), all * 9 / 10 * size_of(compute) / 4);
+        shards.model().unpack();
+        EXPECT_EQ(bytes_of(shards, "packed weights"), 0U);
+        EXPECT_EQ(bytes_of(shards, "gathered parameters"), 0U);
+        expect_a_shard();
+    }
 }
 
 TEST(Layout, LanesWithoutRows) {
