@@ -63,8 +63,9 @@ TEST(Layout, ParametersInShards) {
 }
 
 TEST(Layout, ParametersInShardsOfModelsOfAnyDepth) {
-    // More layers than slots, one layer, and weights that are computed with again.
-    auto const rows = test::woven_rows(40, 50, 97);
+    // More layers than slots, one layer, and weights that are computed with again; in the last steps few rows, so that
+    // ranks have nothing to compute.
+    auto const rows = test::woven_rows(40, 50, 97), few = test::woven_rows(20, 30, 97);
     for (int const layers : {1, 3, 6})
         for (Recompute const recompute : {Recompute::none, Recompute::attention, Recompute::block})
             for (DType const compute : {DType::f32, DType::bf16}) {
@@ -73,6 +74,8 @@ TEST(Layout, ParametersInShardsOfModelsOfAnyDepth) {
                 options.shard = Shard::parameters;
                 options.recompute = recompute;
                 expect_layouts_agree(options, rows, 2, compute, layers);
+                options.batch_tokens = 60;
+                expect_layouts_agree(options, few, 2, compute, layers);
             }
 }
 

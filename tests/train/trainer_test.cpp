@@ -257,7 +257,9 @@ void expect_failure_of_one_rank(Shard shard) {
     auto options = test::tiny_training();
     options.shard = shard;
     auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 1)[0];
-    Job job(test::world(), options);
+    ModelConfig config = test::tiny_model();
+    config.layers = 5;
+    Job job(test::world(), options, {}, config);
     // The last lane alone has such a row.
     int const last_lane = static_cast<int>(options.lanes) - 1;
     int const failing = shard == Shard::optimizer ? world->size() - 1 : last_lane % world->size();
