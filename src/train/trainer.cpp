@@ -84,6 +84,11 @@ struct Trainer::State {
                        : tree_sum_lanes(grid.data(), lane_split, options.lanes, sums, lane_sums);
     }
     void begin_exchange();
+    template <class Exchange>
+    void gradients_are_final(Exchange& with, std::int64_t first) {
+        if (first == 0) overlapped_pieces = with.started_pieces();
+        with.final_from(first);
+    }
     // Where there is a tensor axis, sums over the lanes are not yet sums over all.
     bool squares_with_sums() const { return exchange && grid.size(Axis::tensor) == 1; }
     TensorView shard_of_last_lane() const {
@@ -94,7 +99,7 @@ struct Trainer::State {
     // From the beginning; of the thread of the exchange only what was waited for.
     double communication_seconds() const {
         return grid.data().seconds() + grid.axis(Axis::tensor).seconds() + (exchange ? exchange->seconds() : 0) +
-               model.gather_seconds();
+               (sharded ? sharded->seconds() : 0) + model.gather_seconds();
     }
     KvCache& cache_of(std::int64_t pages);
     void add(std::size_t to, std::size_t from) {
@@ -120,10 +125,11 @@ struct Trainer::State {
     MicroBatch micro_batch;
     std::vector<double> sums;  // [lanes of this rank][lane_sums]
     std::int64_t overlapped_pieces = 0;
-    std::int64_t passes_left = 0;           // of a turn
-    std::optional<Stream> squares_stream;   // of what the exchange's thread puts in
-    std::optional<ShardedLaneSum> sharded;  // beyond Shard::optimizer, among several ranks
-    std::optional<ShardExchange> exchange;  // the other among several ranks; last: its thread uses the others
+    std::int64_t passes_left = 0;          // of a turn
+    std::optional<Stream> squares_stream;  // of what the exchange's thread puts in
+    // Among several ranks one of these, the first beyond Shard::optimizer; last: their threads use the others.
+    std::optional<ShardedLaneSum> sharded;
+    std::optional<ShardExchange> exchange;
 };
 
 Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, TrainOptions const& options_)
@@ -144,8 +150,15 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
     bool const several = grid.size(Axis::data) > 1;
     SELVAGE_CHECK(model.parameters().is_whole() == !(several && options.shard == Shard::parameters),
                   "a model that holds its parameters in another way than its trainer");
+    // The threads add up what is in the cache; the threads of the kernels are at work on the backward pass.
+    Device& device = arena.device();
+    auto const thread_begins = [&device] {
+        kernels::set_threads(1);
+        device.use_on_this_thread();
+    };
     if (several && options.shard != Shard::optimizer) {
-        sharded.emplace(arena, grid.data(), options.lanes, optimizer.shards(), kernels::add_in_place);
+        sharded.emplace(arena, grid.data(), options.lanes, optimizer.shards(), kernels::add_in_place, Overlap::yes,
+                        thread_begins);
         sums.resize(static_cast<std::size_t>(sharded->turns()) * lane_sums);
         make_gradient();
     } else {
@@ -156,13 +169,7 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
         accumulator.reset();
     }
     if (several && !sharded) {
-        // Its thread adds up what is in the cache; the threads of the kernels are at work on the backward pass.
-        Device& device = arena.device();
         squares_stream.emplace(device);
-        auto const thread_begins = [&device] {
-            kernels::set_threads(1);
-            device.use_on_this_thread();
-        };
         exchange.emplace(grid.data(), options.lanes, optimizer.shards(), Overlap::yes, thread_begins, &device);
     }
     constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
@@ -212,10 +219,7 @@ void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan
         if (exchanged) {
             accumulator.keep_lane(lane);
             begin_exchange();
-            is_final = [this](std::int64_t first) {
-                if (first == 0) overlapped_pieces = exchange->started_pieces();
-                exchange->final_from(first);
-            };
+            is_final = [this](std::int64_t first) { gradients_are_final(*exchange, first); };
         }
         run_lane(rows, plan.lanes[static_cast<std::size_t>(lane)], gradient,
                  sums.data() + static_cast<std::size_t>(lane - lanes.begin) * lane_sums, is_final);
@@ -233,13 +237,14 @@ std::int64_t Trainer::State::passes_of(StepPlan const& plan, std::int64_t turn) 
 
 void Trainer::State::run_lane_of_turn(std::span<Woven const> rows, StepPlan const& plan, std::int64_t turn) {
     passes_left = passes_of(plan, turn);
+    auto const is_final = [this](std::int64_t first) { gradients_are_final(*sharded, first); };
     auto const finish = [&] {
         while (passes_left > 0) finish_passes();
     };
     try {
         if (sharded->has_lane(turn))
             run_lane(rows, plan.lanes[static_cast<std::size_t>(sharded->lane_of(turn))], gradients.front(),
-                     sums.data() + static_cast<std::size_t>(turn) * lane_sums, {});
+                     sums.data() + static_cast<std::size_t>(turn) * lane_sums, is_final);
     } catch (...) {
         std::exception_ptr const failure = std::current_exception();
         try {
@@ -255,8 +260,9 @@ TensorView Trainer::State::run_turns(std::span<Woven const> rows, StepPlan const
     std::fill(sums.begin(), sums.end(), 0.0);
     sharded->begin();
     for (std::int64_t turn = 0; turn < sharded->turns(); ++turn) {
+        sharded->begin_turn(turn, sharded->has_lane(turn) ? gradients.front().view() : TensorView());
         agree(grid.data(), [&] { run_lane_of_turn(rows, plan, turn); });
-        sharded->add_turn(turn, sharded->has_lane(turn) ? gradients.front().view() : TensorView());
+        sharded->finish_turn();
     }
     return sharded->sum();
 }
@@ -273,20 +279,21 @@ void Trainer::State::begin_exchange() {
 }
 
 TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const& plan) {
-    if (sharded) return run_turns(rows, plan);
-    if (!exchange) {
-        run_lanes(rows, plan);
-        return gradients[accumulator.roots().front().second].view();  // the root of the whole tree
-    }
+    auto const abandon = [this](ExitCode code, std::string const& message) {
+        if (exchange) exchange->abandon(code, message);
+        if (sharded) sharded->abandon(code, message);
+    };
     try {
+        if (sharded) return run_turns(rows, plan);
         run_lanes(rows, plan);
+        if (!exchange) return gradients[accumulator.roots().front().second].view();  // the root of the whole tree
         stream.synchronize();  // what a lane without rows has put in
         exchange->finish();
     } catch (Error const& error) {
-        exchange->abandon(error.code(), error.what());
+        abandon(error.code(), error.what());
         throw;
     } catch (std::exception const& error) {
-        exchange->abandon(ExitCode::internal, error.what());
+        abandon(ExitCode::internal, error.what());
         throw;
     }
     return shard_of_last_lane();

@@ -154,13 +154,13 @@ TEST(Layout, LongMicroBatches) {
     expect_layouts_agree(long_micro_batches(), test::woven_rows(30, 600, 97), 1);
 }
 
-TEST(Layout, GradientsAreExchangedDuringTheBackwardPass) {
+void expect_overlap(Shard shard) {
     auto const world = test::world();
-    if (world->size() == 1) GTEST_SKIP() << "needs two ranks";
-    if (!world->allows_threads()) GTEST_SKIP() << "this MPI has no threads";
-    Job job(test::world(), long_micro_batches());
+    TrainOptions options = long_micro_batches();
+    options.shard = shard;
+    Job job(test::world(), options);
     auto const rows = test::woven_rows(30, 600, 97);
-    auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(long_micro_batches()), 3, 1, 1, 1)[0];
+    auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 1)[0];
     // Where cores are few a rank's thread is not always run in time.
     std::int64_t most = 0;
     for (int step = 0; step < 200 && min_over(*world, most) == 0; ++step) {
@@ -169,6 +169,13 @@ TEST(Layout, GradientsAreExchangedDuringTheBackwardPass) {
     }
     EXPECT_GT(most, 0);
     EXPECT_LT(most, world->size());  // the part with the embedding is final at the very end only
+}
+
+TEST(Layout, GradientsAreExchangedDuringTheBackwardPass) {
+    auto const world = test::world();
+    if (world->size() == 1) GTEST_SKIP() << "needs two ranks";
+    if (!world->allows_threads()) GTEST_SKIP() << "this MPI has no threads";
+    for (Shard const shard : {Shard::optimizer, Shard::gradients, Shard::parameters}) expect_overlap(shard);
 }
 
 }  // namespace
