@@ -21,6 +21,11 @@ double parameter_bytes(ModelConfig const& model) {
     return elements * f32;
 }
 
+// Of the matrices before the layers and behind them.
+double outside_bytes(ModelConfig const& model) {
+    return static_cast<double>(model.vocabulary * model.hidden) * (model.tied ? 1 : 2) * f32;
+}
+
 // Of one row of a forward pass, in bytes per layer: the residual stream; normed, queries, keys, values, attention, MLP.
 double row_bytes(ModelConfig const& model, double element) {
     auto const operands =
@@ -39,8 +44,13 @@ double MemoryEstimate::total() const {
 MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& model, std::int64_t corpus_tokens,
                                std::int64_t data_ranks) {
     double const parameters = parameter_bytes(model);
-    auto const lanes_here = static_cast<std::uint64_t>((options.train.lanes + data_ranks - 1) / data_ranks);
-    double const lane_buffers = static_cast<double>(std::bit_width(lanes_here)) + 1;
+    Shard const shard = data_ranks > 1 ? options.train.shard : Shard::optimizer;
+    double const shares = static_cast<double>(data_ranks);
+    auto const lanes = static_cast<std::uint64_t>(options.train.lanes);
+    auto const lanes_here =
+        (lanes + static_cast<std::uint64_t>(data_ranks) - 1) / static_cast<std::uint64_t>(data_ranks);
+    double const lane_buffers = shard == Shard::optimizer ? static_cast<double>(std::bit_width(lanes_here)) + 1
+                                                          : 1 + static_cast<double>(std::bit_width(lanes)) / shares;
     double const layers = static_cast<double>(model.layers);
     auto const rows = static_cast<double>(options.train.micro_batch_tokens);
     bool const bf16 = options.precision.compute == DType::bf16;
@@ -49,15 +59,19 @@ MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& mod
     double const activations = rows * (row_bytes(model, element) * (kept_layers + 1) +
                                        static_cast<double>(model.hidden) * f32 * (layers - kept_layers));
     double const logits = static_cast<double>(Model::logit_rows * model.vocabulary) * (bf16 ? f32 + element : f32);
-    // Packed for generation; in bf16 also for training, twice.
-    double const packed = parameters / f32 * element * (bf16 ? 2 : 1);
+    // Packed for generation; in bf16 also for training, twice, but where layers are gathered in turn.
+    bool const gathers = shard == Shard::parameters;
+    double const packed = parameters / f32 * element * (bf16 && !gathers ? 2 : 1);
+    double const outside = outside_bytes(model);
+    double const gathered = gathers ? outside + 2 * (parameters - outside) / layers / f32 * element : 0;
     double const generation = static_cast<double>(options.generate.cache_mib) * 1024 * 1024 + packed;
     double const pages = static_cast<double>(PackedSequences::pages_for(options.train.micro_batch_tokens,
                                                                         options.train.micro_batch_tokens)) *
                          static_cast<double>(KvCache::bytes_per_page(model, options.precision.compute)) / layers;
-    return {{{"parameters", parameters},
+    return {{{"parameters", gathers ? parameters / shares : parameters},
+             {"gathered layers", gathered},
              {"gradients of lanes", parameters * lane_buffers},
-             {"optimizer state", 2 * parameters / static_cast<double>(data_ranks)},
+             {"optimizer state", 2 * parameters / shares},
              {"activations", activations + logits + pages},
              {"generation (cache, packed weights)", generation},
              {"data", static_cast<double>(corpus_tokens) * sizeof(Token)}}};

@@ -29,9 +29,9 @@ std::vector<io::Path> everything_in(io::Path const& folder) {
 }
 
 bool may_differ(std::string const& key) {
-    constexpr char const* free_keys[] = {"run.out",           "run.walltime",           "run.hang_minutes",
-                                         "run.rounds",        "train.threads_per_rank", "generate.streams",
-                                         "generate.cache_mib"};
+    constexpr char const* free_keys[] = {"run.out",          "run.walltime",      "run.hang_minutes",
+                                         "run.rounds",       "train.shard",       "train.threads_per_rank",
+                                         "generate.streams", "generate.cache_mib"};
     if (key.starts_with("grid.") || key.starts_with("checkpoint.")) return true;
     return std::find(std::begin(free_keys), std::end(free_keys), key) != std::end(free_keys);
 }

@@ -163,8 +163,10 @@ void bind_train(Deck& deck, TrainOptions& train) {
     deck.bind("train.beta2", o.beta2, "AdamW, second moment", between(0, 0.9999999));
     deck.bind("train.epsilon", o.epsilon, "AdamW", between(1e-30, 1));
     deck.bind("train.clip", o.clip, "largest norm of the gradient; 0: no limit", between(0, 1e9));
-    deck.bind_choice("train.shard", train.shard, {{"optimizer", Shard::optimizer}, {"gradients", Shard::gradients}},
-                     "what each rank of the data axis keeps a part of only (ZeRO-1, ZeRO-2)");
+    deck.bind_choice(
+        "train.shard", train.shard,
+        {{"optimizer", Shard::optimizer}, {"gradients", Shard::gradients}, {"parameters", Shard::parameters}},
+        "what each rank of the data axis keeps a part of only (ZeRO-1, 2, 3); each keeps less");
     deck.bind_choice("train.recompute", train.recompute,
                      {{"none", Recompute::none}, {"attention", Recompute::attention}, {"block", Recompute::block}},
                      "activations computed again in the backward pass instead of kept");

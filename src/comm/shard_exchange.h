@@ -1,142 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The sum of a step's gradients over all lanes, cut over the ranks, made while the last lane is still being computed.
-#include <atomic>
-#include <condition_variable>
-#include <cstdint>
-#include <deque>
-#include <exception>
 #include <functional>
-#include <memory>
-#include <mutex>
-#include <optional>
-#include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "base/error.h"
-#include "comm/communicator.h"
-#include "comm/ordered.h"
+#include "comm/piece_exchange.h"
 #include "comm/tree_sum.h"
-#include "device/device.h"
-#include "tensor/layout.h"
 
 namespace selvage {
 
-// A flat fp32 vector is cut into pieces, each within the shard of one rank. A piece that is final on a rank goes to its
-// owner at once, who adds up what the ranks have of the tree over the lanes (see ordered.h) when it is there from all.
-// Pieces go from the end of the vector to its beginning on every rank: a backward pass finishes its gradients in about
-// that order. A thread with a communicator of its own does the work between the calls; where MPI does not allow
-// that, or Overlap::no asks for it, finish() does all of it. The bits are the same.
+// What the ranks have of the tree over the lanes (see ordered.h) is exchanged piece by piece; the owner of a piece adds
+// it up. The bits are the same with and without overlap. Calls as PieceExchange's.
 class ShardExchange {
   public:
-    enum class Overlap : std::uint8_t { no, yes };
-    static constexpr std::int64_t piece_elements = std::int64_t{1} << 18;
+    static constexpr std::int64_t piece_elements = PieceExchange::piece_elements;
+    using Row = PieceExchange::Row;
 
-    // Collective. shards: the elements that each rank owns, in rank order. thread_begins: called on the thread, if one
-    // is made, before anything else. device: in whose memory the rows are (null: in the host's); they go through host
-    // memory, a few pieces at a time. `data` and the device must outlive the exchange.
     ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards,
                   Overlap overlap = Overlap::yes, std::function<void()> thread_begins = {}, Device* device = nullptr);
-    // Where a step was not finished the exchange is given up: see abandon().
-    ~ShardExchange();
-    ShardExchange(ShardExchange const&) = delete;
-    ShardExchange& operator=(ShardExchange const&) = delete;
 
-    // What a rank has of the tree: the sum over the lanes of `node`, full length.
-    struct Row {
-        LaneNode node = 0;
-        float* values = nullptr;
-    };
-    // Starts a step. rows: of all lanes of this rank, in lane order; nothing of them is final yet. Right children need
-    // not be added to their left siblings: that happens here, in the buffers of the left ones. Rows are the exchange's
-    // until finish() returns, but for the elements that are not final. Final means done, not only put into a stream.
     // on_sum: called for each part of the shard, as positions in it, when its sum is in the last row; on the thread of
     // the exchange or that of the caller, one call at a time.
     using OnSum = std::function<void(Range)>;
     void begin(std::vector<Row> rows, OnSum on_sum = {});
-    // The elements from `first` on are final in all rows. Throws what another rank gave up with.
-    void final_from(std::int64_t first);
-    // All elements are final. Returns when the last row holds the sums in this rank's shard, and the rows are free.
-    // Throws as final_from() does.
-    void finish();
-    // For a rank that cannot finish the step that others are in: tells them why; they throw it, with this rank's name,
-    // from their next call. The exchange is of no use afterwards. Does not wait for anyone. Never throws.
-    void abandon(ExitCode code, std::string const& message) noexcept;
-
-    // Pieces of this step that this rank had sent, or had found to be final and its own, so far. Any thread.
-    std::int64_t started_pieces() const { return started_.load(); }
-    // Time spent in finish(), from the beginning: what the backward pass did not hide.
-    double seconds() const { return seconds_; }
+    void final_from(std::int64_t first) { exchange_.final_from(first); }
+    // Returns when the last row holds the sums in this rank's shard.
+    void finish() { exchange_.finish(); }
+    void abandon(ExitCode code, std::string const& message) noexcept { exchange_.abandon(code, message); }
+    std::int64_t started_pieces() const { return exchange_.started_pieces(); }
+    double seconds() const { return exchange_.seconds(); }
 
   private:
-    struct Piece {
-        Range elements;  // of the flat vector
-        int owner = 0;
-    };
-    // One of this rank's pieces under way: what the other ranks send of it.
-    struct Slot {
-        Piece piece;
-        std::unique_ptr<float[]> values;
-        std::vector<std::unique_ptr<Transfer>> transfers;
-    };
+    void add_up(PieceExchange::Arrived const& arrived, float* last_row, OnSum const& on_sum);
 
-    // Rows of a piece, copied from device memory, and how many sends read them.
-    struct Staged {
-        explicit Staged(Device& device) : values(device) {}
-        HostBuffer values;
-        int sends = 0;
-    };
-    struct Sending {
-        std::unique_ptr<Transfer> transfer;
-        Staged* staged;
-    };
-
-    void work();      // of the thread
-    bool progress();  // does what can be done without waiting; false: that was nothing
-    bool hear_of_failure();
-    bool may_start(Piece const& piece) const;
-    void start(Piece const& piece);
-    Staged* free_staged() const;
-    std::vector<Row> rows_of(Range elements, Staged* staged);
-    static std::vector<Row> merged(std::vector<Row> const& rows, std::int64_t width);
-    void post_receives();
-    void add_up(Slot const& slot);
-    bool done() const {
-        return next_ == pieces_.size() && sends_.empty() && slots_in_use_.empty() && next_own_ == own_.size();
-    }
-    void rethrow();  // with the lock held
-    double seconds_ = 0;
-
-    std::unique_ptr<Communicator> communicator_;
-    std::size_t rank_;
-    std::vector<std::vector<LaneNode>> nodes_;  // by rank: the roots of what it sums
-    Range shard_;
-    std::vector<Piece> pieces_, own_;  // last first; own_: those of this rank
-    std::int64_t flat_size_ = 0;
+    std::vector<std::vector<LaneNode>> nodes_;  // by rank
+    std::int64_t shard_begin_;
     TreeSum<float> tree_;
-    std::optional<Stream> stream_;  // of copies, where rows are in device memory; the same holds for staged_
-    std::vector<std::unique_ptr<Staged>> staged_;
-
-    std::mutex mutex_;  // guards the following
-    std::condition_variable wake_;
-    std::vector<Row> rows_;
-    std::function<void(Range)> on_sum_;
-    std::size_t next_ = 0;                        // of pieces_: those before have been started
-    std::size_t next_own_ = 0;                    // of own_: those before have a slot, or had one
-    std::size_t final_own_ = 0, summed_own_ = 0;  // of own_
-    std::deque<Sending> sends_;
-    std::deque<Slot> slots_in_use_;
-    std::vector<Slot> free_slots_;
-    bool finishing_ = false;  // the caller of finish() does the work
-    bool stopping_ = false;
-    std::exception_ptr failure_;
-
-    std::atomic<std::int64_t> final_from_;  // of the rows
-    std::atomic<std::int64_t> started_ = 0;
-    std::atomic<bool> failed_ = false;
-    std::thread thread_;  // last: it uses all of the above
+    PieceExchange exchange_;  // last: its thread uses the others
 };
 
 }  // namespace selvage

@@ -57,6 +57,7 @@ void read_parameters(Communicator& all, FileReader const* file, std::vector<int>
         std::int64_t const row_elements = parameter.spec.shape.elements() / rows;
         std::int64_t const step = std::max<std::int64_t>(1, piece_bytes / (4 * row_elements));
         Placement const place = placement_on(parameter.spec, parameters.rank());
+        std::int64_t const first = parameter.offset - parameters.held().begin;  // of the parameter, in values()
         for (std::int64_t begin = 0; begin < rows; begin += step) {
             Range const piece{begin, std::min(rows, begin + step)};
             values.resize(static_cast<std::size_t>(piece.size() * row_elements));
@@ -68,9 +69,9 @@ void read_parameters(Communicator& all, FileReader const* file, std::vector<int>
             });
             all.broadcast(std::as_writable_bytes(std::span(values)), reader);
             Range const elements{piece.begin * row_elements, piece.end * row_elements};
-            Range const part = held_among(place, elements);
+            Range const part = held_among(place, elements).intersect({-first, parameters.held().size() - first});
             if (part.size() > 0)
-                writer.write({parameter.offset + part.begin, parameter.offset + part.end},
+                writer.write({first + part.begin, first + part.end},
                              [&](float* mine) { copy_from_whole(mine, place, part, values.data(), elements.begin); });
         }
     }

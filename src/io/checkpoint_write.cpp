@@ -129,20 +129,20 @@ void write_shards(Communicator& all, Writers const& writers, FileWriter* file, P
                   OptimizerShard const* shard) {
     int const tensor_rank = parameters.rank();
     FloatReader values(parameters.values(), parameters.device());
-    // A model's parameters come from the first rank of each tensor rank.
-    Range held = shard != nullptr ? shard->shard : Range{0, parameters.flat_size()};
-    if (shard == nullptr && all.split(tensor_rank, all.rank())->rank() != 0) held = {};
+    // A model's parameters, where they are whole, come from the first rank of each tensor rank.
+    Range held = shard != nullptr ? shard->shard : parameters.held();
+    if (shard == nullptr && all.split(tensor_rank, all.rank())->rank() != 0 && parameters.is_whole()) held = {};
     Regrouping regrouping(all, writers.ranks, parameters, {held, tensor_rank});
     auto const bring = [&](FloatReader& mine) {
         return [&](RowPlan const& plan, std::int64_t step) {
             return regrouping.bring(mine, plan.parameter(), plan.elements(step));
         };
     };
-    FloatReader held_values(parameters.values().rows(held.begin, held.end), parameters.device());
+    FloatReader held_values(parameters.values_of(held), parameters.device());
     auto const bring_values = bring(held_values);
     write_group(all, writers, file, parameters, parameters_group, "a parameter of the model, in its global shape",
                 [&](RowPlan const& plan, std::int64_t step) {
-                    if (parameters.ranks() > 1) return bring_values(plan, step);
+                    if (parameters.ranks() > 1 || !parameters.is_whole()) return bring_values(plan, step);
                     if (!writers.group) return std::vector<float>();
                     // Every rank has all of them.
                     Range const mine = plan.elements(step)[static_cast<std::size_t>(writers.group->rank())];

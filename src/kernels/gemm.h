@@ -50,11 +50,14 @@ class PackedWeight {
     // Copies the weight again, after it has changed.
     void update(TensorView weight, Stream& stream);
     Use use() const { return form_->use; }
+    // Whether products read the weight itself, which must stay then.
+    bool reads_weight() const { return form_->reads_weight(); }
     // A backend's own layout of the weight.
     struct Form {
         Form(TensorView weight, Use wanted) : n(weight.dim(0)), k(weight.dim(1)), use(wanted) {}
         virtual ~Form() = default;
         virtual void update(TensorView weight, Stream& stream) = 0;
+        virtual bool reads_weight() const { return false; }
         std::int64_t n, k;
         Use use;
     };

@@ -4,40 +4,36 @@
 #include <algorithm>
 #include <utility>
 
-#include "model/model_weights.h"
+#include "model/gathered_weights.h"
 #include "model/tensor_parts.h"
 
 namespace selvage {
 
-Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces, DType compute)
+Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces, DType compute,
+             Parameters parameters)
     : config_((validate(config), std::move(config))),
       tensor_axis_(std::make_unique<TensorAxis>(arena, grid.axis(Axis::tensor))),
       local_(config_on(config_, tensor_axis_->rank(), tensor_axis_->size())),
       compute_(compute),
       drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),
       vocabulary_(grid.axis(Axis::tensor), tensor_parts(config_, tensor_axis_->size()).vocabulary, &arena),
-      parameters_(arena, parameter_specs(config_, tensor_axis_->size()), tensor_axis_->rank(), tensor_axis_->size()),
+      parameters_(arena, parameter_specs(config_, tensor_axis_->size()), tensor_axis_->rank(), tensor_axis_->size(),
+                  parameters == Parameters::sharded ? grid.coordinate(Axis::data) : 0,
+                  parameters == Parameters::sharded ? grid.size(Axis::data) : 1),
       stream_(arena.stream()) {
     SELVAGE_CHECK(config_.vocabulary >= 1, "vocabulary not resolved");
     SELVAGE_CHECK(compute == DType::f32 || compute == DType::bf16, "products in {}", name_of(compute));
     SELVAGE_CHECK(grid.size(Axis::pipeline) == 1, "layers are not split");
-    weights_ = std::make_unique<ModelWeights>(config_, parameters_);
+    if (parameters_.is_whole())
+        weights_ = std::make_unique<ResidentWeights>(config_, parameters_, compute_, stream_);
+    else
+        weights_ = std::make_unique<GatheredWeights>(arena, config_, parameters_, compute_, grid.data());
 }
 Model::~Model() = default;
 
-void Model::pack(Arena& arena, Use use) {
-    if (use == Use::training && compute_ == DType::f32) return unpack();
-    for (Linear* const linear : weights_->matrices()) {
-        TensorView const weight = linear->weight.value;
-        if (linear->packed && linear->packed->use() == use)
-            linear->packed->update(weight, stream_);
-        else
-            linear->packed.emplace(arena, weight, compute_, use);
-    }
-}
-
-void Model::unpack() {
-    for (Linear* const linear : weights_->matrices()) linear->packed.reset();
-}
+void Model::pack(Arena& arena, Use use) { weights_->pack(arena, use); }
+void Model::unpack() { weights_->unpack(); }
+void Model::finish_passes() { weights_->finish_passes(); }
+double Model::gather_seconds() const { return weights_->seconds(); }
 
 }  // namespace selvage

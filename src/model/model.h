@@ -17,7 +17,7 @@
 
 namespace selvage {
 
-struct ModelWeights;
+class WeightSource;
 class Model;
 
 // Pages of every layer. Which page belongs to which sequence is the caller's business.
@@ -62,6 +62,10 @@ class PackedSequences {
     std::int64_t pages_ = 0;
 };
 
+// Whether a rank of the data axis has all parameters of its rank of the tensor axis, or its shard of them only
+// (ParameterSet::shards); the layers' weights are gathered then as they are needed, in memory of two layers.
+enum class Parameters : std::uint8_t { whole, sharded };
+
 enum class Keep : std::uint8_t { nothing, activations };
 // What the backward pass computes again instead of having kept it, to the same bits: nothing, the inner part of the
 // attention (from its norm to its heads' outputs), or all of a layer but what enters it.
@@ -86,8 +90,9 @@ class Model {
     // vocabulary, are never drawn or predicted; they count in log-probabilities as every id does.
     // `compute` (f32 or bf16) is the type of the products' operands: weights and activations, keys and values. The
     // parameters, the residual stream, sums, norms, softmax, loss and gradients of parameters are f32 with both.
+    // `parameters` sharded: calls are collective over the data axis as pack() and the passes say.
     Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces = 0,
-          DType compute = DType::f32);
+          DType compute = DType::f32, Parameters parameters = Parameters::whole);
     ~Model();
 
     ModelConfig const& config() const { return config_; }
@@ -106,9 +111,16 @@ class Model {
     // Copies the parameters into the form that products read, again where it is there; needed after they have changed.
     // In f32 a forward pass works without, on the parameters themselves, to the same bits; training always does. In
     // bf16 every pass needs it. unpack() gives its memory back.
+    // Where parameters are sharded every pass needs it, and it is collective over the data axis. For Use::forward it
+    // gathers all weights and passes are as ever. For Use::training each pass gathers the layers once more: all ranks
+    // of the data axis run a forward and its backward pass together. finish_passes() ends such a pair, on every rank
+    // that took part, did so in part, or did not: it takes part in what this one left out.
     using Use = kernels::PackedWeight::Use;
     void pack(Arena& arena, Use use = Use::forward);
     void unpack();
+    void finish_passes();
+    // Time spent waiting for gathered weights, from the beginning.
+    double gather_seconds() const;
 
     // The passes are collective over the tensor axis: all its ranks have the same batch, and get the same results.
     // Runs the rows through all layers: stores their keys and values, returns the final norm's output [rows, hidden],
@@ -138,7 +150,7 @@ class Model {
     Vocabulary vocabulary_;
     ParameterSet parameters_;
     Stream stream_;
-    std::unique_ptr<ModelWeights> weights_;
+    std::unique_ptr<WeightSource> weights_;
 };
 
 // The parameters in order, with shapes, initialisation (residual projections scaled by 1/sqrt(2 layers)) and what each

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "model/forward_pass.h"
+#include "model/weight_source.h"
 
 namespace selvage {
 namespace {
@@ -233,7 +234,7 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
     }
     SELVAGE_CHECK(std::exchange(buffers.activations_valid, false), "backward without a forward before it");
     if (accumulate == Accumulate::overwrite)
-        clear_added_gradients(parameters_, weights_->matrices(), gradients, stream_);
+        clear_added_gradients(parameters_, weights_->all().matrices(), gradients, stream_);
 
     BackwardPass const pass{local_, *tensor_axis_, buffers, batch, gradients, accumulate, stream_};
     ForwardPass const again{local_, *tensor_axis_, buffers, batch, stream_};
@@ -242,14 +243,14 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
     kernels::fill(d_hidden, 0, stream_);
     double loss = 0;
     for (std::int64_t first = 0; first < target_rows; first += head.chunk_rows)
-        pass.head_chunk(loss, d_hidden, first, std::min(head.chunk_rows, target_rows - first), weights_->output,
+        pass.head_chunk(loss, d_hidden, first, std::min(head.chunk_rows, target_rows - first), weights_->output(),
                         vocabulary_);
     pass.norm(buffers.own(d.residual), pass.residual_copy(), Accumulate::overwrite, pass.sum_of_normed(),
-              buffers.residual(config_.layers), buffers.mean, buffers.rstd, weights_->final_norm);
+              buffers.residual(config_.layers), buffers.mean, buffers.rstd, weights_->all().final_norm);
     pass.gather(pass.operand());
-    final_from(weights_->final_norm.weight.parameter->offset);
+    final_from(weights_->all().final_norm.weight.parameter->offset);
     for (std::int64_t index = config_.layers - 1; index >= 0; --index) {
-        LayerWeights const& layer = weights_->layers[static_cast<std::size_t>(index)];
+        LayerWeights const& layer = weights_->layer(index);
         if (buffers.recompute == Recompute::block) {
             again.attention_inner(index, layer, cache.layer(index), again.kept_entering(index));
             again.attention_output(index, layer);
@@ -262,7 +263,7 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
         pass.attention(index, layer);
         final_from(layer.attention_norm.weight.parameter->offset);
     }
-    pass.embedding(weights_->embedding);
+    pass.embedding(weights_->all().embedding);
     final_from(0);
     return loss;
 }

@@ -39,20 +39,20 @@ class SpecList {
     std::vector<ParameterSpec> specs_;
 };
 
-Weight find_weight(ParameterSet const& parameters, std::string const& name) {
-    std::int64_t const index = parameters.index_of(name);
-    if (index < 0) return {};
-    Parameter const& parameter = parameters.parameters()[static_cast<std::size_t>(index)];
-    return {ParameterSet::slice(parameters.values(), parameter), &parameter};
-}
+// The weights by name.
+struct Finder {
+    ParameterSet const& parameters;
+    ModelWeights::ValueOf const& value_of;
 
-Norm find_norm(ParameterSet const& parameters, std::string const& name) {
-    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias")};
-}
-
-Linear find_linear(ParameterSet const& parameters, std::string const& name) {
-    return {find_weight(parameters, name + ".weight"), find_weight(parameters, name + ".bias"), {}};
-}
+    Weight weight(std::string const& name) const {
+        std::int64_t const index = parameters.index_of(name);
+        if (index < 0) return {};
+        Parameter const& parameter = parameters.parameters()[static_cast<std::size_t>(index)];
+        return {value_of(parameter), &parameter};
+    }
+    Norm norm(std::string const& name) const { return {weight(name + ".weight"), weight(name + ".bias")}; }
+    Linear linear(std::string const& name) const { return {weight(name + ".weight"), weight(name + ".bias"), {}}; }
+};
 
 }  // namespace
 
@@ -86,31 +86,37 @@ std::vector<ParameterSpec> parameter_specs(ModelConfig const& config, int tensor
     return list.take();
 }
 
-ModelWeights::ModelWeights(ModelConfig const& config, ParameterSet const& parameters)
-    : embedding(find_weight(parameters, "embedding.weight")), final_norm(find_norm(parameters, "final_norm")) {
+ModelWeights::ModelWeights(ModelConfig const& config, ParameterSet const& parameters, ValueOf const& value_of) {
+    Finder const find{parameters, value_of};
+    embedding = find.weight("embedding.weight");
     for (std::int64_t index = 0; index < config.layers; ++index) {
         std::string const prefix = layer_prefix(index);
         LayerWeights layer;
-        layer.attention_norm = find_norm(parameters, prefix + "attention_norm");
-        layer.query = find_linear(parameters, prefix + "attention.query");
-        layer.key = find_linear(parameters, prefix + "attention.key");
-        layer.value = find_linear(parameters, prefix + "attention.value");
-        layer.output = find_linear(parameters, prefix + "attention.output");
-        layer.mlp_norm = find_norm(parameters, prefix + "mlp_norm");
-        layer.gate = find_linear(parameters, prefix + "mlp.gate");
-        layer.up = find_linear(parameters, prefix + "mlp.up");
-        layer.down = find_linear(parameters, prefix + "mlp.down");
+        layer.attention_norm = find.norm(prefix + "attention_norm");
+        layer.query = find.linear(prefix + "attention.query");
+        layer.key = find.linear(prefix + "attention.key");
+        layer.value = find.linear(prefix + "attention.value");
+        layer.output = find.linear(prefix + "attention.output");
+        layer.mlp_norm = find.norm(prefix + "mlp_norm");
+        layer.gate = find.linear(prefix + "mlp.gate");
+        layer.up = find.linear(prefix + "mlp.up");
+        layer.down = find.linear(prefix + "mlp.down");
         layers.push_back(std::move(layer));
     }
-    output.weight = config.tied ? embedding : find_weight(parameters, "output.weight");
+    final_norm = find.norm("final_norm");
+    output.weight = config.tied ? embedding : find.weight("output.weight");
+}
+
+std::vector<Linear*> LayerWeights::matrices() {
+    std::vector<Linear*> all = {&query, &key, &value, &output, &gate, &up, &down};
+    std::erase_if(all, [](Linear const* linear) { return linear->weight.parameter == nullptr; });
+    return all;
 }
 
 std::vector<Linear*> ModelWeights::matrices() {
     std::vector<Linear*> all;
     for (LayerWeights& layer : layers)
-        for (Linear* linear :
-             {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down})
-            if (linear->weight.parameter != nullptr) all.push_back(linear);
+        for (Linear* const linear : layer.matrices()) all.push_back(linear);
     all.push_back(&output);
     return all;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The parameters as the layers use them. Views into the ParameterSet that the Model owns.
-#include <optional>
+// The parameters as the layers use them: views of values that lie elsewhere.
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "kernels/gemm.h"
@@ -26,7 +27,7 @@ struct Norm {
 
 struct Linear {
     Weight weight, bias;
-    std::optional<kernels::PackedWeight> packed;  // see Model::pack
+    std::shared_ptr<kernels::PackedWeight> packed;  // may be null; see Model::pack
     void forward(TensorView out, TensorView in, Stream& stream) const { forward(out, in, bias.value, stream); }
     void forward_without_bias(TensorView out, TensorView in, Stream& stream) const { forward(out, in, {}, stream); }
     void backward_input(TensorView d_in, TensorView d_out, kernels::Accumulate accumulate, Stream& stream) const;
@@ -41,11 +42,14 @@ struct Linear {
 struct LayerWeights {
     Norm attention_norm, mlp_norm;
     Linear query, key, value, output;
-    Linear gate, up, down;  // gate is empty for plain GELU
+    Linear gate, up, down;            // gate is empty for plain GELU
+    std::vector<Linear*> matrices();  // those that there are, always in the same order
 };
 
 struct ModelWeights {
-    ModelWeights(ModelConfig const& config, ParameterSet const& parameters);
+    // value_of: where the value of a parameter lies.
+    using ValueOf = std::function<TensorView(Parameter const& parameter)>;
+    ModelWeights(ModelConfig const& config, ParameterSet const& parameters, ValueOf const& value_of);
     std::vector<Linear*> matrices();  // all that products read, the output projection last
 
     Weight embedding;

@@ -39,9 +39,10 @@ ShardedAdamW::ShardedAdamW(Arena& arena, ProcessGrid const& grid, ParameterSet& 
       tensor_collectives_(grid.axis(Axis::tensor), arena.device()) {
     std::int64_t const ranks = grid.size(Axis::data);
     BlockSplit const split(parameters.flat_size(), ParameterSet::block_elements, ranks);
+    shards_ = parameters.shards(ranks);
+    SELVAGE_CHECK(parameters.is_whole() || parameters.held() == shard(), "parameters of another shard");
     for (std::int64_t r = 0; r < ranks; ++r) {
-        shards_.push_back(split.part(r));
-        value_bytes_.push_back(static_cast<std::size_t>(split.part(r).size()) * sizeof(float));
+        value_bytes_.push_back(static_cast<std::size_t>(shards_[static_cast<std::size_t>(r)].size()) * sizeof(float));
         block_bytes_.push_back(static_cast<std::size_t>(split.block_range(r).size()) * sizeof(double));
     }
     pieces_ = pieces_of(parameters, shard());
@@ -141,7 +142,7 @@ void ShardedAdamW::update(TensorView gradient, double gradient_scale, double lea
     for (Piece const& piece : pieces_) {
         auto const [begin, end] = piece.elements;
         constants.weight_decay = piece.weight_decay ? static_cast<float>(options_.weight_decay) : 0.0F;
-        kernels::adamw_update(parameters_.values().rows(begin, end),
+        kernels::adamw_update(parameters_.values_of({begin, end}),
                               first_moment_.view().rows(begin - first, end - first),
                               second_moment_.view().rows(begin - first, end - first),
                               gradient.rows(begin - first, end - first), constants, stream_);
@@ -149,7 +150,7 @@ void ShardedAdamW::update(TensorView gradient, double gradient_scale, double lea
 }
 
 void ShardedAdamW::gather_values() {
-    if (shards_.size() == 1) return;
+    if (shards_.size() == 1 || !parameters_.is_whole()) return;
     data_collectives_.all_gather(parameters_.values(), value_bytes_, stream_);
 }
 

@@ -35,8 +35,8 @@ class ShardedAdamW {
     enum class Squares : std::uint8_t { to_do, done };  // done: add_squares() had all of the gradient
 
     // gradient: this rank's shard of the summed gradient; divided by `weight_sum` first. Collective over data and
-    // tensor: sums over the tensor axis of what its ranks share (in place), norm, clip, update of the shard, then all
-    // ranks gather the new values. Squares::done is for grids without a tensor axis.
+    // tensor: sums over the tensor axis of what its ranks share (in place), norm, clip, update of the shard; where the
+    // parameters are whole all ranks gather the new values then. Squares::done is for grids without a tensor axis.
     Result step(TensorView gradient, double weight_sum, std::int64_t step, std::int64_t total_steps,
                 Squares squares = Squares::to_do);
 

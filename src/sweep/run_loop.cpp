@@ -39,7 +39,7 @@ class RunLoop {
           folder_(job.options.run.out),
           marker_(corpora.tokenizer->encode(job.options.weave.rac.marker)),
           model_(arena, job.model, grid, static_cast<std::int64_t>(corpora.tokenizer->table().pieces.size()),
-                 job.options.precision.compute),
+                 job.options.precision.compute, parameters_of(job.options.train.shard)),
           trainer_(arena, grid, model_, job.options.train),
           stop_(folder_, job.options.run.walltime.empty() ? 0 : parse_walltime(job.options.run.walltime), stop_margin,
                 grid.is_root()),
@@ -194,9 +194,11 @@ class RunLoop {
         Timer weaving;
         std::int64_t rows = 0;
         std::int64_t tokens = 0;
+        std::string const policy =
+            method == weave::WeaveMethod::none ? "" : digest_of(model_.parameters(), grid_.data());
         agree(grid_.world(), [&] {
             if (!grid_.is_root()) return;
-            if (method != weave::WeaveMethod::none) write_drafts(method, generated);
+            if (method != weave::WeaveMethod::none) write_drafts(method, generated, policy);
             weave_to_file(method, round.examples, generated.drafts, rows, tokens);
         });
         add({.kind = "weave",
@@ -209,7 +211,7 @@ class RunLoop {
         return true;
     }
 
-    void write_drafts(weave::WeaveMethod method, GenerationResult& generated) {
+    void write_drafts(weave::WeaveMethod method, GenerationResult& generated, std::string const& policy) {
         io::DraftsFile file;
         file.drafts = generated.drafts;
         file.deck = job_.effective_deck;
@@ -219,7 +221,7 @@ class RunLoop {
         SamplerOptions const sampler =
             by_bash ? SamplerOptions{bash.temperature, bash.top_p, bash.top_k} : options_.generate.sampler;
         describe_drafts(file.attributes, by_bash ? bash_kinds[static_cast<int>(bash.draft)] : "free", state_.step,
-                        model_.parameters(), sampler, options_.run.seed);
+                        policy, sampler, options_.run.seed);
         file.attributes.text["method"] = name_of(method);
         file.attributes.integers["round"] = state_.round;
         io::write_drafts(io_, io::round_path(folder_ / "drafts", state_.round), file);

@@ -118,8 +118,8 @@ Shape shape_on(ParameterSpec const& spec, int rank) {
     return spec.cut.dim == 0 ? Shape{held, spec.shape[1]} : Shape{spec.shape[0], held};
 }
 
-ParameterSet::ParameterSet(Arena& arena, std::vector<ParameterSpec> specs, int rank, int ranks)
-    : device_(&arena.device()), rank_(rank), ranks_(ranks) {
+ParameterSet::ParameterSet(Arena& arena, std::vector<ParameterSpec> specs, int rank, int ranks, int part, int parts)
+    : device_(&arena.device()), rank_(rank), ranks_(ranks), parts_(parts) {
     for (ParameterSpec& spec : specs) {
         SELVAGE_CHECK(index_of(spec.name) < 0, "parameter {} twice", spec.name);
         SELVAGE_CHECK(spec.cut.dim < 0 || spec.cut.parts.size() == static_cast<std::size_t>(ranks),
@@ -132,7 +132,15 @@ ParameterSet::ParameterSet(Arena& arena, std::vector<ParameterSpec> specs, int r
         flat_size_ = round_up(flat_size_ + room, alignment);
     }
     flat_size_ = round_up(flat_size_, block_elements);
-    values_ = Tensor(arena, "parameters", DType::f32, {flat_size_});
+    held_ = shards(parts)[static_cast<std::size_t>(part)];
+    values_ = Tensor(arena, "parameters", DType::f32, {held_.size()});
+}
+
+std::vector<Range> ParameterSet::shards(std::int64_t parts) const {
+    BlockSplit const split(flat_size_, block_elements, parts);
+    std::vector<Range> all;
+    for (std::int64_t part = 0; part < parts; ++part) all.push_back(split.part(part));
+    return all;
 }
 
 std::int64_t ParameterSet::index_of(std::string_view name) const {
@@ -155,14 +163,13 @@ void ParameterSet::initialise(std::uint64_t seed, std::int64_t threads) {
     device_->synchronize();
     FloatWriter writer(values_, *device_);
     for (Parameter const& parameter : parameters_) {
-        std::int64_t const count = parameter.shape.elements();
-        std::int64_t const end = parameter.offset + count;
         ParameterSpec const& spec = parameter.spec;
+        Range const here = held_.intersect({parameter.offset, parameter.offset + parameter.shape.elements()});
         Random const random(seed ^ name_hash(spec.name.data(), spec.name.size()), Purpose::initialise);
         Placement const place = placement_on(spec, rank_);
-        for (std::int64_t begin = parameter.offset; begin < end; begin += initial_piece) {
-            Range const piece{begin, std::min(begin + initial_piece, end)};
-            writer.write(piece, [&](float* values) {
+        for (std::int64_t begin = here.begin; begin < here.end; begin += initial_piece) {
+            Range const piece{begin, std::min(begin + initial_piece, here.end)};
+            writer.write({piece.begin - held_.begin, piece.end - held_.begin}, [&](float* values) {
                 if (spec.init != InitKind::normal)
                     return void(std::fill_n(values, piece.size(), spec.init == InitKind::ones ? 1.0F : 0.0F));
                 Range const held{piece.begin - parameter.offset, piece.end - parameter.offset};

@@ -2,6 +2,7 @@
 #pragma once
 // All parameters of a model, or what a rank of the tensor axis holds of them, as one flat fp32 vector with names. The
 // optimizer and the collectives see the flat vector, the layers see named tensors, files see names and global shapes.
+// The vector is whole on every rank of the data axis, or cut over them.
 #include <cstdint>
 #include <span>
 #include <string>
@@ -63,21 +64,32 @@ class ParameterSet {
     static constexpr std::int64_t block_elements = 4096;
 
     // What `rank` of the `ranks` of a tensor axis holds. Offsets and the flat size are the same on all of them: where
-    // parts differ in size, there is room for the largest.
-    ParameterSet(Arena& arena, std::vector<ParameterSpec> specs, int rank = 0, int ranks = 1);
+    // parts differ in size, there is room for the largest. Of the flat vector only shard `part` of `parts` is kept.
+    ParameterSet(Arena& arena, std::vector<ParameterSpec> specs, int rank = 0, int ranks = 1, int part = 0,
+                 int parts = 1);
 
     std::span<Parameter const> parameters() const { return parameters_; }
     std::int64_t flat_size() const { return flat_size_; }          // padded to whole blocks; padding stays zero
     std::int64_t element_count() const { return element_count_; }  // of the whole model, without padding
-    int rank() const { return rank_; }                             // of the tensor axis
+    // Elements of the flat vector that each of `parts` ranks of the data axis owns, in rank order: whole blocks.
+    std::vector<Range> shards(std::int64_t parts) const;
+    // Elements of the flat vector whose values are here.
+    Range held() const { return held_; }
+    bool is_whole() const { return parts_ == 1; }  // rather than one of several shards
+    int rank() const { return rank_; }             // of the tensor axis
     int ranks() const { return ranks_; }
     Parameter const& find(std::string_view name) const;  // unknown name: our own bug
     std::int64_t index_of(std::string_view name) const;  // -1: unknown
-    TensorView values() const { return values_; }        // [flat_size] f32
+    TensorView values() const { return values_; }        // f32, of held()
+    // Of these elements of the flat vector, all held.
+    TensorView values_of(Range elements) const {
+        return values_.view().rows(elements.begin - held_.begin, elements.end - held_.begin);
+    }
+    // Where the vector is whole.
     TensorView value(std::string_view name) const { return slice(values_, find(name)); }
     // The part of `flat` (any buffer of flat_size elements, e.g. gradients) that belongs to a parameter, in its shape.
     static TensorView slice(TensorView flat, Parameter const& parameter);
-    // Fills `values` from the seed: key by the name's hash, counter by the global element index.
+    // Fills values() from the seed: key by the name's hash, counter by the global element index.
     void initialise(std::uint64_t seed, std::int64_t threads = 1);
     Device& device() const { return *device_; }  // that the values lie on
 
@@ -88,6 +100,8 @@ class ParameterSet {
     std::vector<Parameter> parameters_;
     std::int64_t flat_size_ = 0;
     std::int64_t element_count_ = 0;
+    int parts_;
+    Range held_;
     Tensor values_;
 };
 

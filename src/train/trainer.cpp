@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <exception>
 #include <optional>
 
 #include "comm/ordered.h"
@@ -63,6 +65,15 @@ struct Trainer::State {
     // Writes a lane's gradient and adds up its sums. `is_final`: told which of it is final.
     void run_lane(std::span<Woven const> rows, std::vector<PackedRow> const& lane, TensorView gradient, double* sums,
                   Model::GradientsFinal const& is_final);
+    // The same of this rank's lane of a turn, if it has one. Collective where parameters are sharded, also when it
+    // throws.
+    void run_lane_of_turn(std::span<Woven const> rows, StepPlan const& plan, std::int64_t turn);
+    // Forward and backward passes of a turn, on the rank that has most.
+    std::int64_t passes_of(StepPlan const& plan, std::int64_t turn) const;
+    void finish_passes() {
+        model.finish_passes();
+        --passes_left;
+    }
     // This rank's lanes; afterwards the accumulator holds the subtree sums of their gradients, or the exchange has
     // them.
     void run_lanes(std::span<Woven const> rows, StepPlan const& plan);
@@ -73,6 +84,11 @@ struct Trainer::State {
                        : tree_sum_lanes(grid.data(), lane_split, options.lanes, sums, lane_sums);
     }
     void begin_exchange();
+    template <class Exchange>
+    void gradients_are_final(Exchange& with, std::int64_t first) {
+        if (first == 0) overlapped_pieces = with.started_pieces();
+        with.final_from(first);
+    }
     // Where there is a tensor axis, sums over the lanes are not yet sums over all.
     bool squares_with_sums() const { return exchange && grid.size(Axis::tensor) == 1; }
     TensorView shard_of_last_lane() const {
@@ -82,7 +98,8 @@ struct Trainer::State {
     TensorView sum_lanes(std::span<Woven const> rows, StepPlan const& plan);
     // From the beginning; of the thread of the exchange only what was waited for.
     double communication_seconds() const {
-        return grid.data().seconds() + grid.axis(Axis::tensor).seconds() + (exchange ? exchange->seconds() : 0);
+        return grid.data().seconds() + grid.axis(Axis::tensor).seconds() + (exchange ? exchange->seconds() : 0) +
+               (sharded ? sharded->seconds() : 0) + model.gather_seconds();
     }
     KvCache& cache_of(std::int64_t pages);
     void add(std::size_t to, std::size_t from) {
@@ -108,9 +125,11 @@ struct Trainer::State {
     MicroBatch micro_batch;
     std::vector<double> sums;  // [lanes of this rank][lane_sums]
     std::int64_t overlapped_pieces = 0;
-    std::optional<Stream> squares_stream;   // of what the exchange's thread puts in
-    std::optional<ShardedLaneSum> sharded;  // Shard::gradients, among several ranks
-    std::optional<ShardExchange> exchange;  // the other among several ranks; last: its thread uses the others
+    std::int64_t passes_left = 0;          // of a turn
+    std::optional<Stream> squares_stream;  // of what the exchange's thread puts in
+    // Among several ranks one of these, the first beyond Shard::optimizer; last: their threads use the others.
+    std::optional<ShardedLaneSum> sharded;
+    std::optional<ShardExchange> exchange;
 };
 
 Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, TrainOptions const& options_)
@@ -129,8 +148,17 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
       sums(static_cast<std::size_t>(lanes.size()) * lane_sums) {
     // Every buffer that a step needs is made here: sums over the lanes as a step makes them, of zeros.
     bool const several = grid.size(Axis::data) > 1;
-    if (several && options.shard == Shard::gradients) {
-        sharded.emplace(arena, grid.data(), options.lanes, optimizer.shards(), kernels::add_in_place);
+    SELVAGE_CHECK(model.parameters().is_whole() == !(several && options.shard == Shard::parameters),
+                  "a model that holds its parameters in another way than its trainer");
+    // The threads add up what is in the cache; the threads of the kernels are at work on the backward pass.
+    Device& device = arena.device();
+    auto const thread_begins = [&device] {
+        kernels::set_threads(1);
+        device.use_on_this_thread();
+    };
+    if (several && options.shard != Shard::optimizer) {
+        sharded.emplace(arena, grid.data(), options.lanes, optimizer.shards(), kernels::add_in_place, Overlap::yes,
+                        thread_begins);
         sums.resize(static_cast<std::size_t>(sharded->turns()) * lane_sums);
         make_gradient();
     } else {
@@ -141,15 +169,8 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
         accumulator.reset();
     }
     if (several && !sharded) {
-        // Its thread adds up what is in the cache; the threads of the kernels are at work on the backward pass.
-        Device& device = arena.device();
         squares_stream.emplace(device);
-        auto const thread_begins = [&device] {
-            kernels::set_threads(1);
-            device.use_on_this_thread();
-        };
-        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), ShardExchange::Overlap::yes, thread_begins,
-                         &device);
+        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), Overlap::yes, thread_begins, &device);
     }
     constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
     cache_of(PackedSequences::pages_for(options.micro_batch_tokens,
@@ -178,6 +199,7 @@ void Trainer::State::run_lane(std::span<Woven const> rows, std::vector<PackedRow
         bool const last = &packed == &lane.back();
         lane_sum[loss_sum] += model.backward(sequences.batch(), micro_batch.targets, micro_batch.weights, pages,
                                              workspace, gradient, accumulate, last ? is_final : nullptr);
+        finish_passes();
         accumulate = kernels::Accumulate::add;
         for (float const weight : micro_batch.weights) {
             lane_sum[weight_sum] += weight;
@@ -197,10 +219,7 @@ void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan
         if (exchanged) {
             accumulator.keep_lane(lane);
             begin_exchange();
-            is_final = [this](std::int64_t first) {
-                if (first == 0) overlapped_pieces = exchange->started_pieces();
-                exchange->final_from(first);
-            };
+            is_final = [this](std::int64_t first) { gradients_are_final(*exchange, first); };
         }
         run_lane(rows, plan.lanes[static_cast<std::size_t>(lane)], gradient,
                  sums.data() + static_cast<std::size_t>(lane - lanes.begin) * lane_sums, is_final);
@@ -208,19 +227,42 @@ void Trainer::State::run_lanes(std::span<Woven const> rows, StepPlan const& plan
     }
 }
 
+std::int64_t Trainer::State::passes_of(StepPlan const& plan, std::int64_t turn) const {
+    std::size_t passes = 0;
+    auto const ranks = static_cast<std::int64_t>(optimizer.shards().size());
+    for (std::int64_t lane = turn * ranks; lane < std::min(options.lanes, (turn + 1) * ranks); ++lane)
+        passes = std::max(passes, plan.lanes[static_cast<std::size_t>(lane)].size());
+    return static_cast<std::int64_t>(passes);
+}
+
+void Trainer::State::run_lane_of_turn(std::span<Woven const> rows, StepPlan const& plan, std::int64_t turn) {
+    passes_left = passes_of(plan, turn);
+    auto const is_final = [this](std::int64_t first) { gradients_are_final(*sharded, first); };
+    auto const finish = [&] {
+        while (passes_left > 0) finish_passes();
+    };
+    try {
+        if (sharded->has_lane(turn))
+            run_lane(rows, plan.lanes[static_cast<std::size_t>(sharded->lane_of(turn))], gradients.front(),
+                     sums.data() + static_cast<std::size_t>(turn) * lane_sums, is_final);
+    } catch (...) {
+        std::exception_ptr const failure = std::current_exception();
+        try {
+            finish();
+        } catch (...) {  // the first failure is the one to report
+        }
+        std::rethrow_exception(failure);
+    }
+    finish();
+}
+
 TensorView Trainer::State::run_turns(std::span<Woven const> rows, StepPlan const& plan) {
     std::fill(sums.begin(), sums.end(), 0.0);
     sharded->begin();
-    TensorView const gradient = gradients.front();
     for (std::int64_t turn = 0; turn < sharded->turns(); ++turn) {
-        TensorView mine;
-        agree(grid.data(), [&] {
-            if (!sharded->has_lane(turn)) return;
-            run_lane(rows, plan.lanes[static_cast<std::size_t>(sharded->lane_of(turn))], gradient,
-                     sums.data() + static_cast<std::size_t>(turn) * lane_sums, {});
-            mine = gradient;
-        });
-        sharded->add_turn(turn, mine);
+        sharded->begin_turn(turn, sharded->has_lane(turn) ? gradients.front().view() : TensorView());
+        agree(grid.data(), [&] { run_lane_of_turn(rows, plan, turn); });
+        sharded->finish_turn();
     }
     return sharded->sum();
 }
@@ -237,20 +279,21 @@ void Trainer::State::begin_exchange() {
 }
 
 TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const& plan) {
-    if (sharded) return run_turns(rows, plan);
-    if (!exchange) {
-        run_lanes(rows, plan);
-        return gradients[accumulator.roots().front().second].view();  // the root of the whole tree
-    }
+    auto const abandon = [this](ExitCode code, std::string const& message) {
+        if (exchange) exchange->abandon(code, message);
+        if (sharded) sharded->abandon(code, message);
+    };
     try {
+        if (sharded) return run_turns(rows, plan);
         run_lanes(rows, plan);
+        if (!exchange) return gradients[accumulator.roots().front().second].view();  // the root of the whole tree
         stream.synchronize();  // what a lane without rows has put in
         exchange->finish();
     } catch (Error const& error) {
-        exchange->abandon(error.code(), error.what());
+        abandon(error.code(), error.what());
         throw;
     } catch (std::exception const& error) {
-        exchange->abandon(ExitCode::internal, error.what());
+        abandon(ExitCode::internal, error.what());
         throw;
     }
     return shard_of_last_lane();

@@ -13,9 +13,13 @@
 
 namespace selvage {
 
-// What each rank of the data axis keeps a part of only: the optimizer's state (ZeRO-1), or the sums of gradients too
-// (ZeRO-2). The bits are the same.
-enum class Shard : std::uint8_t { optimizer, gradients };
+// What each rank of the data axis keeps a part of only: the optimizer's state (ZeRO-1), the sums of gradients too
+// (ZeRO-2), or the parameters as well (ZeRO-3). The bits are the same.
+enum class Shard : std::uint8_t { optimizer, gradients, parameters };
+// How the model of such a trainer holds its parameters.
+inline Parameters parameters_of(Shard shard) {
+    return shard == Shard::parameters ? Parameters::sharded : Parameters::whole;
+}
 
 struct TrainOptions {
     std::int64_t lanes = 8;
@@ -32,7 +36,7 @@ class Trainer {
   public:
     // Makes every buffer of a step (micro_batch_tokens rows of activations, up to log2(lanes) + 1 gradients, or one and
     // that many shards). Errors (bad_data): more data ranks than lanes, lanes not a power of two.
-    // `arena`, `grid` and `model` must outlive the trainer.
+    // `arena`, `grid` and `model`, made with parameters_of(options.shard), must outlive the trainer.
     Trainer(Arena& arena, ProcessGrid const& grid, Model& model, TrainOptions const& options);
     ~Trainer();
 

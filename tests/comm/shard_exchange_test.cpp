@@ -14,8 +14,6 @@
 namespace selvage {
 namespace {
 
-using Overlap = ShardExchange::Overlap;
-
 std::vector<Range> even_shards(std::int64_t elements, int ranks) {
     EvenSplit const split(elements, ranks);
     std::vector<Range> shards;

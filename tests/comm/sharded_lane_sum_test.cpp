@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "comm/lane_values.h"
 #include "support/test_main.h"
 
@@ -15,27 +18,41 @@ std::vector<float> gradient_of(std::int64_t lane, std::int64_t elements) {
     return values;
 }
 
-void expect_tree(std::int64_t lanes, std::vector<Range> const& shards) {
+void expect_tree(std::int64_t lanes, std::vector<Range> const& shards, Overlap overlap) {
     auto const world = test::world();
     auto const device = make_device("cpu");
     Arena arena(*device);
-    ShardedLaneSum sum(arena, *world, lanes, shards, [](TensorView to, TensorView from, Stream&) {
+    auto const add = [](TensorView to, TensorView from, Stream&) {
         for (std::int64_t i = 0; i < to.elements(); ++i) to.as<float>()[i] += from.as<float>()[i];
-    });
+    };
+    ShardedLaneSum sum(arena, *world, lanes, shards, add, overlap);
     Range const mine = shards[static_cast<std::size_t>(world->rank())];
     std::size_t const memory = arena.in_use();
+    std::int64_t const elements = shards.back().end;
     for (int step = 0; step < 2; ++step) {
         sum.begin();
         for (std::int64_t turn = 0; turn < sum.turns(); ++turn) {
-            std::vector<float> gradient;
-            if (sum.has_lane(turn)) gradient = gradient_of(sum.lane_of(turn), shards.back().end);
-            sum.add_turn(turn, TensorView::of(gradient.data(), {static_cast<std::int64_t>(gradient.size())}));
+            // Made from its end to its beginning.
+            std::vector<float> const final = gradient_of(sum.lane_of(turn), sum.has_lane(turn) ? elements : 0);
+            std::vector<float> gradient(final.size(), std::numeric_limits<float>::quiet_NaN());
+            sum.begin_turn(turn, TensorView::of(gradient.data(), {static_cast<std::int64_t>(gradient.size())}));
+            for (auto end = static_cast<std::ptrdiff_t>(final.size()); end > 0;) {
+                std::ptrdiff_t const begin = std::max<std::ptrdiff_t>(0, end - 1 - elements / 3);
+                std::copy(final.begin() + begin, final.begin() + end, gradient.begin() + begin);
+                if (turn % 2 == 0) sum.final_from(begin);
+                end = begin;
+            }
+            sum.finish_turn();
         }
         float const* const got = sum.sum().as<float>();
         for (std::int64_t e = mine.begin; e < mine.end; ++e)
             ASSERT_EQ(got[e - mine.begin], test::tree_of_lanes(1, lanes, e % 500)) << lanes << " lanes, element " << e;
     }
     EXPECT_EQ(arena.in_use(), memory) << "a step allocates";
+}
+
+void expect_tree(std::int64_t lanes, std::vector<Range> const& shards) {
+    for (Overlap const overlap : {Overlap::no, Overlap::yes}) expect_tree(lanes, shards, overlap);
 }
 
 std::vector<Range> shards_of(std::int64_t elements) {

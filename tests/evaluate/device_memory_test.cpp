@@ -128,12 +128,16 @@ TEST_P(DeviceMemory, GenerationIsThatOfTheCpuAndOfTraining) {
 std::string name_of_case(testing::TestParamInfo<Case> const& info) {
     auto const [compute, tensor, shard] = info.param;
     return std::string(name_of(compute)) + "_tensor" + std::to_string(tensor) +
-           (shard == Shard::gradients ? "_gradients" : "");
+           (shard == Shard::optimizer   ? ""
+            : shard == Shard::gradients ? "_gradients"
+                                        : "_parameters");
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, DeviceMemory,
                          testing::Values(Case{DType::f32, 1, Shard::optimizer}, Case{DType::f32, 1, Shard::gradients},
-                                         Case{DType::f32, 2, Shard::optimizer}, Case{DType::bf16, 1, Shard::optimizer}),
+                                         Case{DType::f32, 2, Shard::optimizer}, Case{DType::bf16, 1, Shard::optimizer},
+                                         Case{DType::f32, 1, Shard::parameters},
+                                         Case{DType::bf16, 1, Shard::parameters}),
                          name_of_case);
 
 }  // namespace

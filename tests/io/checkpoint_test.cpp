@@ -104,6 +104,29 @@ TEST_F(Checkpoint, TheTensorAxisDoesNotShow) {
         }
 }
 
+TEST_F(Checkpoint, ShardsOfParametersDoNotShow) {
+    for (int const tensor : {1, 2}) {
+        if (world->size() % tensor != 0) continue;
+        on(world->size(), [&](Communicator& group, IoThread& io) {
+            Path const path = folder / fmt::format("shards{}.h5", tensor), plain = folder / "whole.h5";
+            Model whole(&group, tensor), shards(&group, tensor, "cpu", Model::Values::shard);
+            whole.write(io, plain, 2);
+            shards.write(io, path, 2);
+            EXPECT_TRUE(group.rank() != 0 || content_of(io, path) == content_of(io, plain));
+            EXPECT_EQ(std::filesystem::file_size(path), std::filesystem::file_size(plain));
+            write_model(io, folder / "model.h5", checkpoint_info(), shards.parameters());
+            OptimizerShard const shard = shards.shard();
+            shards.clear();
+            EXPECT_FALSE(shards.is_whole());
+            read_checkpoint(io, path, shards.parameters(), &shard);
+            EXPECT_TRUE(shards.is_whole()) << tensor;
+            shards.parameters().initialise(6);
+            read_checkpoint(io, folder / "model.h5", shards.parameters(), nullptr);
+            EXPECT_TRUE(shards.is_whole()) << tensor;
+        });
+    }
+}
+
 TEST_F(Checkpoint, DeviceMemoryDoesNotShow) {
     try {
         make_device("emulated");

@@ -138,13 +138,15 @@ std::int64_t whole_index(Parameter const& parameter, int rank, std::int64_t i) {
 
 }  // namespace
 
-Model::Model(Communicator* ranks, int tensor, std::string const& device)
+Model::Model(Communicator* ranks, int tensor, std::string const& device, Values values)
     : device_(make_device(device)), arena_(*device_) {
     int const size = ranks != nullptr ? ranks->size() : 1, rank = ranks != nullptr ? ranks->rank() : 0;
-    parameters_ = std::make_unique<ParameterSet>(arena_, specs_on(tensor), rank % tensor, tensor);
     // Not in the order of the ranks: files must not care.
-    int const data = size / tensor;
-    shard_ = BlockSplit(parameters_->flat_size(), ParameterSet::block_elements, data).part(data - 1 - rank / tensor);
+    int const data = size / tensor, part = data - 1 - rank / tensor;
+    bool const all = values == Values::all;
+    parameters_ =
+        std::make_unique<ParameterSet>(arena_, specs_on(tensor), rank % tensor, tensor, all ? 0 : part, all ? 1 : data);
+    shard_ = parameters_->shards(data)[static_cast<std::size_t>(part)];
     std::vector<float> first(static_cast<std::size_t>(shard_.size())), second(first.size());
     parameters_->initialise(5);
     ParameterSet const whole(arena_, specs_on(1));
@@ -190,7 +192,8 @@ bool Model::is_whole() {
             std::int64_t const at = parameter.offset + i;
             std::int64_t const of_fresh =
                 fresh.parameters().find(parameter.spec.name).offset + whole_index(parameter, parameters_->rank(), i);
-            whole = whole && values[static_cast<std::size_t>(at)] == fresh_values[of_fresh];
+            if (Range const held = parameters_->held(); held.contains(at))
+                whole = whole && values[static_cast<std::size_t>(at - held.begin)] == fresh_values[of_fresh];
             if (!shard_.contains(at)) continue;
             auto const moment = static_cast<std::size_t>(at - shard_.begin);
             whole = whole && first[moment] == fresh_first[of_fresh] && second[moment] == fresh_second[of_fresh];

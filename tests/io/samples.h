@@ -24,8 +24,11 @@ CheckpointInfo checkpoint_info();
 // A small model with odd shapes, several chunks, and moments that tell their place.
 class Model {
   public:
-    // `tensor` ranks next to each other hold different parts of some parameters.
-    explicit Model(Communicator* ranks = nullptr, int tensor = 1, std::string const& device = "cpu");
+    // `tensor` ranks next to each other hold different parts of some parameters; of the values a rank has all, or its
+    // shard as of the moments.
+    enum class Values : std::uint8_t { all, shard };
+    explicit Model(Communicator* ranks = nullptr, int tensor = 1, std::string const& device = "cpu",
+                   Values values = Values::all);
     std::int64_t write(IoThread& io, Path const& path, std::int64_t writers = 0);
     void clear();
     // Whether values and moments are what the constructor made.

@@ -55,6 +55,33 @@ class Tensor(JobTest):
         self.tensor_job("stopped", 2, 1)
         self.assert_same_run("straight", "stopped")
 
+    def test_what_is_sharded_does_not_show(self):
+        """Wherever a job with its parameters in shards comes from or goes on, it has the same bits and less memory."""
+        shards = 'train.shard="parameters"'
+        self.tensor_job("whole", 2, 1)
+        self.tensor_job("first", 2, 2, (shards, "run.rounds=2"))
+        memory = self.memory("first")
+        self.tensor_job("first", 2, 1, ('train.shard="gradients"',))
+        self.assert_same_run("whole", "first")
+        self.tensor_job("then", 2, 1, ("run.rounds=1",))
+        self.tensor_job("then", 2, 3, (shards,))
+        self.assert_same_run("whole", "then")
+        digests = [h5py.File(self.folder / out / "drafts/round-0002.h5").attrs["policy_digest"]
+                   for out in ("whole", "first", "then")]
+        self.assertEqual(len(set(digests)), 1)
+        block = 4 * 4096
+        whole = self.memory("whole")["parameters"]
+        self.assertLessEqual(memory["parameters"], whole / 2 + block)
+        self.assertLessEqual(self.memory("then")["parameters"], whole / 3 + block)
+        self.assertNotIn("gathered parameters", self.memory("whole"))
+        self.assertGreater(memory["gathered parameters"], 0)
+
+    def memory(self, out):
+        """Name to peak bytes, of the rank that has most."""
+        with h5py.File(self.folder / out / "run.h5") as file:
+            table = file["memory"]
+            return {name.decode(): size for name, size in zip(table["name"][()], table["bytes"][()])}
+
     def test_commands(self):
         """score and generate with a tensor axis agree with one rank up to rounding; recorded equals scored."""
         self.run_job("model", settings=("run.rounds=1", "run.schedule_rounds=1"))

@@ -103,6 +103,29 @@ TEST_F(ParameterSetTest, AnyDeviceAndNumberOfThreadsGivesTheSameBits) {
     }
 }
 
+TEST_F(ParameterSetTest, ShardsAreThatOfTheWhole) {
+    ParameterSet whole(arena, specs());
+    whole.initialise(3);
+    for (int const parts : {1, 2, 3, 5}) {
+        std::vector<Range> const shards = whole.shards(parts);
+        std::int64_t end = 0;
+        for (int part = 0; part < parts; ++part) {
+            ParameterSet set(arena, specs(), 0, 1, part, parts);
+            set.initialise(3, 2);
+            Range const held = set.held();
+            EXPECT_EQ(held, shards[static_cast<std::size_t>(part)]);
+            EXPECT_EQ(held.begin, end);
+            EXPECT_EQ(held.begin % ParameterSet::block_elements, 0);
+            end = held.end;
+            ASSERT_EQ(set.values().elements(), held.size());
+            EXPECT_EQ(set.is_whole(), parts == 1);
+            for (std::int64_t i = held.begin; i < held.end; ++i)
+                ASSERT_EQ(set.values_of({i, i + 1}).as<float>()[0], whole.values().as<float>()[i]) << i;
+        }
+        EXPECT_EQ(end, whole.flat_size());
+    }
+}
+
 TEST_F(ParameterSetTest, SlicesOfAnotherBuffer) {
     ParameterSet const set(arena, specs());
     Tensor const gradients(arena, "gradients", DType::f32, {set.flat_size()});

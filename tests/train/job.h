@@ -77,7 +77,7 @@ class Job {
         : device_(make_device(device)),
           arena_(*device_),
           grid_(std::move(world), grid),
-          model_(arena_, config, grid_, 0, compute),
+          model_(arena_, config, grid_, 0, compute, parameters_of(options.shard)),
           trainer_(arena_, grid_, model_, options) {
         model_.parameters().initialise(5);
     }
@@ -86,15 +86,18 @@ class Job {
     Model& model() { return model_; }
     Trainer& trainer() { return trainer_; }
     float* values() { return model_.parameters().values().as<float>(); }
+    // Of what this rank holds.
     std::vector<float> copy() {
         device_->synchronize();
         FloatReader reader(model_.parameters().values(), *device_);
         auto const all = reader.read({0, reader.size()});
         return {all.begin(), all.end()};
     }
-    // Bits, so that a NaN equals itself.
+    // Of all parameters; this rank's are compared. Bits, so that a NaN equals itself.
     bool has_values(std::vector<float> const& others) {
-        return std::memcmp(copy().data(), others.data(), others.size() * sizeof(float)) == 0;
+        Range const held = model_.parameters().held();
+        auto const mine = copy();
+        return std::memcmp(mine.data(), others.data() + held.begin, mine.size() * sizeof(float)) == 0;
     }
 
   private:

@@ -23,10 +23,13 @@ void expect_same(Trainer::Result const& a, Trainer::Result const& b) {
 }
 
 // Steps on all ranks against the same steps on one rank; where one rank is all there is, with two threads.
-void expect_layouts_agree(TrainOptions const& options, std::vector<Woven> const& rows, int steps) {
+void expect_layouts_agree(TrainOptions const& options, std::vector<Woven> const& rows, int steps,
+                          DType compute = DType::f32, int layers = 2) {
     auto const world = test::world();
-    Job together(test::world(), options);
-    Job alone(world->split(world->rank(), 0), options);
+    ModelConfig config = test::tiny_model();
+    config.layers = layers;
+    Job together(test::world(), options, {}, config, compute);
+    Job alone(world->split(world->rank(), 0), options, {}, config, compute);
     auto const before = alone.copy();
     for (StepPlan const& plan : plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, steps)) {
         SCOPED_TRACE("step " + std::to_string(plan.step));
@@ -44,13 +47,43 @@ TEST(Layout, OddRowsInSeveralMicroBatches) {
     expect_layouts_agree(test::tiny_training(), test::woven_rows(60, 50, 97), 4);
 }
 
-TEST(Layout, GradientsInShards) {
-    // One rank keeps whole gradients, whatever is asked for.
+// One rank keeps everything whole, whatever is asked for.
+void expect_shards_agree(Shard shard, DType compute) {
     TrainOptions options = test::tiny_training();
-    options.shard = Shard::gradients;
-    expect_layouts_agree(options, test::woven_rows(60, 50, 97), 3);
-    options.batch_tokens = 60;
-    expect_layouts_agree(options, test::woven_rows(20, 30, 97), 2);
+    options.shard = shard;
+    expect_layouts_agree(options, test::woven_rows(60, 50, 97), 3, compute);
+    options.batch_tokens = 60;  // ranks without rows, and lanes of unequal length
+    expect_layouts_agree(options, test::woven_rows(20, 30, 97), 2, compute);
+}
+
+TEST(Layout, GradientsInShards) { expect_shards_agree(Shard::gradients, DType::f32); }
+
+TEST(Layout, ParametersInShards) {
+    for (DType const compute : {DType::f32, DType::bf16}) expect_shards_agree(Shard::parameters, compute);
+}
+
+TEST(Layout, ParametersInShardsOfModelsOfAnyDepth) {
+    // More layers than slots, one layer, and weights that are computed with again; in the last steps few rows, so that
+    // ranks have nothing to compute.
+    auto const rows = test::woven_rows(40, 50, 97), few = test::woven_rows(20, 30, 97);
+    for (int const layers : {1, 3, 6})
+        for (Recompute const recompute : {Recompute::none, Recompute::attention, Recompute::block})
+            for (DType const compute : {DType::f32, DType::bf16}) {
+                SCOPED_TRACE(layers);
+                TrainOptions options = test::tiny_training();
+                options.shard = Shard::parameters;
+                options.recompute = recompute;
+                expect_layouts_agree(options, rows, 2, compute, layers);
+                options.batch_tokens = 60;
+                expect_layouts_agree(options, few, 2, compute, layers);
+            }
+}
+
+std::size_t bytes_of(Job& job, std::string const& wanted) {
+    std::size_t sum = 0;
+    for (auto const& [name, size] : job.arena().report())
+        if (name == wanted) sum += size;
+    return sum;
 }
 
 TEST(Layout, ShardsOfGradientsTakeLessMemory) {
@@ -61,15 +94,45 @@ TEST(Layout, ShardsOfGradientsTakeLessMemory) {
     Job whole(test::world(), options);
     options.shard = Shard::gradients;
     Job shards(test::world(), options);
-    auto const bytes = [](Job& job) {
-        std::size_t sum = 0;
-        for (auto const& [name, size] : job.arena().report())
-            if (name == "gradient") sum += size;
-        return sum;
-    };
     std::size_t const one = static_cast<std::size_t>(whole.model().parameters().flat_size()) * sizeof(float);
-    EXPECT_LE(bytes(shards), one + 5 * (one + ranks * 4 * 4096) / ranks);
-    EXPECT_GE(bytes(whole), 3 * one);
+    EXPECT_LE(bytes_of(shards, "gradient"), one + 5 * (one + ranks * 4 * 4096) / ranks);
+    EXPECT_GE(bytes_of(whole, "gradient"), 3 * one);
+}
+
+TEST(Layout, ShardsOfParametersTakeLessMemory) {
+    auto const world = test::world();
+    auto const ranks = static_cast<std::size_t>(world->size());
+    ModelConfig deep = test::tiny_model();
+    deep.layers = 24;
+    auto const rows = test::woven_rows(40, 50, 97);
+    for (DType const compute : {DType::f32, DType::bf16}) {
+        TrainOptions options = test::tiny_training();
+        auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 1)[0];
+        Job whole(test::world(), options, {}, deep, compute);
+        options.shard = Shard::parameters;
+        Job shards(test::world(), options, {}, deep, compute);
+        std::size_t const all = bytes_of(whole, "parameters"), block = 4 * 4096;
+        auto const expect_a_shard = [&] {
+            EXPECT_GE(bytes_of(shards, "parameters") + block, all / ranks);
+            EXPECT_LE(bytes_of(shards, "parameters"), all / ranks + block);
+        };
+        expect_a_shard();
+        whole.trainer().step(rows, plan, 10);
+        shards.trainer().step(rows, plan, 10);
+        expect_a_shard();
+        if (ranks == 1) continue;
+        // Two layers of 24, and what is outside the layers.
+        std::size_t const of_layer = all / 25;
+        EXPECT_LT(bytes_of(shards, "gathered parameters"), 4 * of_layer);
+        EXPECT_LE(bytes_of(shards, "packed weights"), bytes_of(whole, "packed weights") / 6);
+        // While text is generated all weights are there, in the type of the products; then they are not.
+        shards.model().pack(shards.arena());
+        EXPECT_GE(bytes_of(shards, "packed weights"), all * 9 / 10 * size_of(compute) / 4);
+        shards.model().unpack();
+        EXPECT_EQ(bytes_of(shards, "packed weights"), 0U);
+        EXPECT_EQ(bytes_of(shards, "gathered parameters"), 0U);
+        expect_a_shard();
+    }
 }
 
 TEST(Layout, LanesWithoutRows) {
@@ -91,13 +154,13 @@ TEST(Layout, LongMicroBatches) {
     expect_layouts_agree(long_micro_batches(), test::woven_rows(30, 600, 97), 1);
 }
 
-TEST(Layout, GradientsAreExchangedDuringTheBackwardPass) {
+void expect_overlap(Shard shard) {
     auto const world = test::world();
-    if (world->size() == 1) GTEST_SKIP() << "needs two ranks";
-    if (!world->allows_threads()) GTEST_SKIP() << "this MPI has no threads";
-    Job job(test::world(), long_micro_batches());
+    TrainOptions options = long_micro_batches();
+    options.shard = shard;
+    Job job(test::world(), options);
     auto const rows = test::woven_rows(30, 600, 97);
-    auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(long_micro_batches()), 3, 1, 1, 1)[0];
+    auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 1)[0];
     // Where cores are few a rank's thread is not always run in time.
     std::int64_t most = 0;
     for (int step = 0; step < 200 && min_over(*world, most) == 0; ++step) {
@@ -106,6 +169,13 @@ TEST(Layout, GradientsAreExchangedDuringTheBackwardPass) {
     }
     EXPECT_GT(most, 0);
     EXPECT_LT(most, world->size());  // the part with the embedding is final at the very end only
+}
+
+TEST(Layout, GradientsAreExchangedDuringTheBackwardPass) {
+    auto const world = test::world();
+    if (world->size() == 1) GTEST_SKIP() << "needs two ranks";
+    if (!world->allows_threads()) GTEST_SKIP() << "this MPI has no threads";
+    for (Shard const shard : {Shard::optimizer, Shard::gradients, Shard::parameters}) expect_overlap(shard);
 }
 
 }  // namespace

@@ -155,10 +155,12 @@ TEST_P(TensorAxisTraining, TheDataAxisDoesNotMatter) {
     auto const& [name, config, compute] = GetParam();
     for (int const tensor : tensor_sizes(world->size())) {
         SCOPED_TRACE("tensor " + std::to_string(tensor));
-        TrainOptions sharded = training();
+        TrainOptions sharded = training(), in_parts = training();
         sharded.shard = Shard::gradients;
+        in_parts.shard = Shard::parameters;
         Job together(test::world(), training(), grid_of(tensor), config, compute);
         Job in_shards(test::world(), sharded, grid_of(tensor), config, compute);
+        Job gathered(test::world(), in_parts, grid_of(tensor), config, compute);
         Job alone(world->split(world->rank() / tensor, world->rank()), training(), grid_of(tensor), config, compute);
         for (StepPlan const& plan : plan_steps(test::lengths_of(rows), test::packing_of(training()), 3, 1, 1, 3)) {
             auto const a = together.trainer().step(rows, plan, 4);
@@ -168,6 +170,8 @@ TEST_P(TensorAxisTraining, TheDataAxisDoesNotMatter) {
             ASSERT_TRUE(together.has_values(alone.copy())) << "step " << plan.step;
             EXPECT_EQ(in_shards.trainer().step(rows, plan, 4).loss, b.loss);
             ASSERT_TRUE(in_shards.has_values(alone.copy())) << "step " << plan.step;
+            EXPECT_EQ(gathered.trainer().step(rows, plan, 4).loss, b.loss);
+            ASSERT_TRUE(gathered.has_values(alone.copy())) << "step " << plan.step;
         }
     }
 }

@@ -251,14 +251,18 @@ TEST(Trainer, RefusesWhatDoesNotFit) {
     }
 }
 
-TEST(Trainer, AFailureInTheBackwardPassOfOneRankIsThrownByAll) {
+void expect_failure_of_one_rank(Shard shard) {
     auto const world = test::world();
     auto rows = test::woven_rows(60, 50, 97);
-    auto const options = test::tiny_training();
+    auto options = test::tiny_training();
+    options.shard = shard;
     auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 1)[0];
-    Job job(test::world(), options);
-    int const failing = world->size() - 1;
-    // The last lane of the last rank alone has such a row.
+    ModelConfig config = test::tiny_model();
+    config.layers = 5;
+    Job job(test::world(), options, {}, config);
+    // The last lane alone has such a row.
+    int const last_lane = static_cast<int>(options.lanes) - 1;
+    int const failing = shard == Shard::optimizer ? world->size() - 1 : last_lane % world->size();
     for (std::int64_t const index : plan.lanes.back().back().indices)
         for (Token& target : rows[static_cast<std::size_t>(index)].target_tokens) target = 1000;
     try {
@@ -273,6 +277,10 @@ TEST(Trainer, AFailureInTheBackwardPassOfOneRankIsThrownByAll) {
         }
     }
     world->barrier();
+}
+
+TEST(Trainer, AFailureInTheBackwardPassOfOneRankIsThrownByAll) {
+    for (Shard const shard : {Shard::optimizer, Shard::gradients, Shard::parameters}) expect_failure_of_one_rank(shard);
 }
 
 TEST(Trainer, AStepWithoutLossWeightIsAnError) {

@@ -50,6 +50,7 @@ class PackedCopy final : public PackedWeight::Form {
         else
             read_ = weight;
     }
+    bool reads_weight() const override { return read_.dtype() == DType::f32; }
     TensorView read() const { return read_; }
 
   private:
