@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifdef SELVAGE_CUDNN
+#include "kernels/cuda/cudnn_graph.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace selvage::kernels::cuda::cudnn {
+namespace {
+
+// The functions of the library that are used.
+struct Library {
+    std::string missing;
+    decltype(&cudnnGetVersion) get_version = nullptr;
+    decltype(&cudnnGetErrorString) error_string = nullptr;
+    decltype(&cudnnGetLastErrorString) last_error = nullptr;
+    decltype(&cudnnCreate) create = nullptr;
+    decltype(&cudnnDestroy) destroy = nullptr;
+    decltype(&cudnnSetStream) set_stream = nullptr;
+    decltype(&cudnnBackendCreateDescriptor) create_descriptor = nullptr;
+    decltype(&cudnnBackendDestroyDescriptor) destroy_descriptor = nullptr;
+    decltype(&cudnnBackendFinalize) finalize = nullptr;
+    decltype(&cudnnBackendSetAttribute) set_attribute = nullptr;
+    decltype(&cudnnBackendGetAttribute) get_attribute = nullptr;
+    decltype(&cudnnBackendExecute) execute = nullptr;
+
+    Library() {
+        std::string const name = fmt::format("libcudnn.so.{}", CUDNN_MAJOR);
+        void* const opened = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+        if (opened == nullptr) {
+            missing = dlerror();
+            return;
+        }
+        auto const find = [&](auto& function, char const* symbol) {
+            function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(opened, symbol));
+            if (function == nullptr && missing.empty()) missing = fmt::format("{} has no {}", name, symbol);
+        };
+        find(get_version, "cudnnGetVersion");
+        find(error_string, "cudnnGetErrorString");
+        find(last_error, "cudnnGetLastErrorString");
+        find(create, "cudnnCreate");
+        find(destroy, "cudnnDestroy");
+        find(set_stream, "cudnnSetStream");
+        find(create_descriptor, "cudnnBackendCreateDescriptor");
+        find(destroy_descriptor, "cudnnBackendDestroyDescriptor");
+        find(finalize, "cudnnBackendFinalize");
+        find(set_attribute, "cudnnBackendSetAttribute");
+        find(get_attribute, "cudnnBackendGetAttribute");
+        find(execute, "cudnnBackendExecute");
+    }
+};
+
+Library const& opened() {
+    static Library const library;
+    return library;
+}
+
+Library const& library() {
+    Library const& found = opened();
+    if (!found.missing.empty()) throw Refusal(found.missing);
+    return found;
+}
+
+}  // namespace
+
+std::string const& missing() { return opened().missing; }
+std::size_t version() { return library().get_version(); }
+
+void check(cudnnStatus_t status, char const* call) {
+    if (status == CUDNN_STATUS_SUCCESS) return;
+    std::array<char, 512> reason{};
+    library().last_error(reason.data(), reason.size());
+    throw Refusal(fmt::format("{}: {} {}", call, library().error_string(status), reason.data()));
+}
+
+void Descriptor::Destroy::operator()(void* descriptor) const { library().destroy_descriptor(descriptor); }
+
+Descriptor::Descriptor(cudnnBackendDescriptorType_t type) {
+    cudnnBackendDescriptor_t created = nullptr;
+    check(library().create_descriptor(type, &created), "cudnnBackendCreateDescriptor");
+    owned_.reset(created);
+}
+
+void Descriptor::set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count,
+                     void const* values) {
+    cudnnStatus_t const status = library().set_attribute(get(), name, type, count, values);
+    if (status != CUDNN_STATUS_SUCCESS)
+        check(status, fmt::format("attribute {} of a descriptor", static_cast<int>(name)).c_str());
+}
+
+std::int64_t Descriptor::number(cudnnBackendAttributeName_t name) const {
+    std::int64_t value = 0, count = 0;
+    check(library().get_attribute(get(), name, CUDNN_TYPE_INT64, 1, &count, &value), "cudnnBackendGetAttribute");
+    return value;
+}
+
+void Descriptor::finalize(char const* what) { check(library().finalize(get()), what); }
+
+Target::Target(std::int32_t device) : descriptor_(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR) {
+    descriptor_.set(CUDNN_ATTR_DEVICEPROP_DEVICE_ID, device);
+    descriptor_.finalize("the GPU's properties");
+}
+
+Target::Target(std::string const& described) : descriptor_(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR) {
+    descriptor_.set_all(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::span<char const>(described));
+    descriptor_.finalize("the GPU's described properties");
+}
+
+Four packed(Four const& sizes) { return {sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1}; }
+
+Id Graph::add(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets, bool is_inner, bool by_value) {
+    auto const id = static_cast<Id>(tensors_.size()) + 1;
+    Descriptor made(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    made.set(CUDNN_ATTR_TENSOR_DATA_TYPE, type);
+    made.set_all(CUDNN_ATTR_TENSOR_DIMENSIONS, std::span<std::int64_t const>(sizes));
+    made.set_all(CUDNN_ATTR_TENSOR_STRIDES, std::span<std::int64_t const>(strides));
+    made.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id);
+    made.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, std::int64_t{16});
+    made.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, is_inner);
+    made.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, by_value);
+    if (offsets != 0) made.set(CUDNN_ATTR_TENSOR_RAGGED_OFFSET_DESC, node(offsets).descriptor);
+    made.finalize("a tensor");
+    tensors_.push_back({std::move(made), type, sizes});
+    return id;
+}
+
+Id Graph::tensor(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets) {
+    return add(type, sizes, strides, offsets, false, false);
+}
+Id Graph::inner(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets) {
+    return add(type, sizes, strides, offsets, true, false);
+}
+Id Graph::constant(float value) {
+    Id const id = add(CUDNN_DATA_FLOAT, {1, 1, 1, 1}, {1, 1, 1, 1}, 0, false, true);
+    constants_.emplace_back(id, value);
+    return id;
+}
+
+Id Graph::pointwise_as(cudnnPointwiseMode_t mode, cudnnDataType_t precision, std::optional<std::int64_t> axis, Id x,
+                       Id b, Id t, Id y) {
+    Descriptor& function = helpers_.emplace_back(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+    function.set(CUDNN_ATTR_POINTWISE_MODE, mode);
+    function.set(CUDNN_ATTR_POINTWISE_MATH_PREC, precision);
+    if (axis) function.set(CUDNN_ATTR_POINTWISE_AXIS, *axis);
+    function.finalize("an elementwise function");
+    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, function);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, node(x).descriptor);
+    if (b != 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, node(b).descriptor);
+    if (t != 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_TDESC, node(t).descriptor);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, node(y).descriptor);
+    operation.finalize("an elementwise operation");
+    return y;
+}
+
+Id Graph::pointwise(cudnnPointwiseMode_t mode, Id x, Id b, Id t, Id into) {
+    if (into == 0) into = inner(CUDNN_DATA_FLOAT, node(x).sizes);
+    return pointwise_as(mode, CUDNN_DATA_FLOAT, {}, x, b, t, into);
+}
+Id Graph::index(cudnnDataType_t precision, Id like, std::int64_t axis) {
+    return pointwise_as(CUDNN_POINTWISE_GEN_INDEX, precision, axis, like, 0, 0,
+                        inner(CUDNN_DATA_INT32, node(like).sizes));
+}
+Id Graph::compare(cudnnPointwiseMode_t mode, Id a, Id b) {
+    return pointwise_as(mode, CUDNN_DATA_BOOLEAN, {}, a, b, 0, inner(CUDNN_DATA_BOOLEAN, node(a).sizes));
+}
+Id Graph::integers(cudnnPointwiseMode_t mode, Id a, Id b) {
+    return pointwise_as(mode, CUDNN_DATA_INT32, {}, a, b, 0, inner(CUDNN_DATA_INT32, node(a).sizes));
+}
+
+Id Graph::reduce(cudnnReduceTensorOp_t reduction, Id x, Id into) {
+    Descriptor& function = helpers_.emplace_back(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
+    function.set(CUDNN_ATTR_REDUCTION_OPERATOR, reduction);
+    function.set(CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_DATA_FLOAT);
+    function.finalize("a reduction");
+    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_REDUCTION_DESC, function);
+    operation.set(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, node(x).descriptor);
+    operation.set(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, node(into).descriptor);
+    operation.finalize("a reduction");
+    return into;
+}
+
+Id Graph::reshape(Id x, Id into) {
+    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, node(x).descriptor);
+    operation.set(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, node(into).descriptor);
+    operation.finalize("a change of shape");
+    return into;
+}
+
+Id Graph::matmul(Id a, Id b, Id into, Id m, Id n, Id k) {
+    Descriptor& function = helpers_.emplace_back(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
+    function.set(CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_DATA_FLOAT);
+    function.finalize("a matrix product");
+    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_MATMUL_DESC, function);
+    operation.set(CUDNN_ATTR_OPERATION_MATMUL_ADESC, node(a).descriptor);
+    operation.set(CUDNN_ATTR_OPERATION_MATMUL_BDESC, node(b).descriptor);
+    operation.set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, node(into).descriptor);
+    if (m != 0) operation.set(CUDNN_ATTR_OPERATION_MATMUL_GEMM_M_OVERRIDE_DESC, node(m).descriptor);
+    if (n != 0) operation.set(CUDNN_ATTR_OPERATION_MATMUL_GEMM_N_OVERRIDE_DESC, node(n).descriptor);
+    if (k != 0) operation.set(CUDNN_ATTR_OPERATION_MATMUL_GEMM_K_OVERRIDE_DESC, node(k).descriptor);
+    operation.finalize("a matrix product");
+    return into;
+}
+
+Id Graph::load_pages(Id pages, Id lengths, Id table, Id into) {
+    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_PAGED_CACHE_LOAD_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_CONTAINER_DESC, node(pages).descriptor);
+    operation.set(CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_SEQUENCE_DESC, node(lengths).descriptor);
+    operation.set(CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_PAGE_TABLE_DESC, node(table).descriptor);
+    operation.set(CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_YDESC, node(into).descriptor);
+    operation.finalize("a load of pages");
+    return into;
+}
+
+std::vector<Engine> Graph::engines(Target const& target) const {
+    Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    std::vector<cudnnBackendDescriptor_t> raw;
+    for (Descriptor const& operation : operations_) raw.push_back(operation.get());
+    graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::ssize(raw), raw.data());
+    graph.finalize("the graph");
+    Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+    heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_HEUR_MODE_A);
+    heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target.descriptor());
+    heuristics.finalize("the choice of an engine");
+    auto const get = [&](std::int64_t most, void* to) {
+        std::int64_t count = 0;
+        check(library().get_attribute(heuristics.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                      most, &count, to),
+              "the choice of an engine");
+        return count;
+    };
+    std::int64_t const most = get(0, nullptr);
+    std::vector<Descriptor> found;
+    raw.clear();
+    for (std::int64_t i = 0; i < most; ++i) raw.push_back(found.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
+    std::int64_t const count = most == 0 ? 0 : get(most, raw.data());
+    if (count == 0) throw Refusal("no engine supports the graph");
+    std::vector<Engine> engines;
+    for (auto& engine : std::span(found).first(static_cast<std::size_t>(count))) {
+        auto const bytes = static_cast<std::size_t>(engine.number(CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE));
+        engines.push_back({std::move(engine), bytes});
+    }
+    return engines;
+}
+
+Plan Graph::plan(Target const& target, std::size_t most_workspace) const {
+    std::string reason;
+    for (Engine const& engine : engines(target)) {
+        if (engine.workspace_bytes > most_workspace) {
+            reason = fmt::format("an engine needs {} bytes of working memory", engine.workspace_bytes);
+            continue;
+        }
+        try {
+            Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+            plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine.configuration);
+            plan.finalize("a plan");
+            auto const bytes = static_cast<std::size_t>(plan.number(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE));
+            return {std::move(plan), bytes, constants_};
+        } catch (Refusal const& refusal) {
+            reason = refusal.what();
+        }
+    }
+    throw Refusal(reason);
+}
+
+void Context::Destroy::operator()(cudnnHandle_t handle) const { library().destroy(handle); }
+
+Context::Context() {
+    cudnnHandle_t handle = nullptr;
+    check(library().create(&handle), "cudnnCreate");
+    handle_.reset(handle);
+}
+
+void Context::run(Plan const& plan, std::span<Binding const> bindings, void* workspace, void* stream) {
+    thread_local std::vector<Id> ids;
+    thread_local std::vector<void*> memory;
+    ids.clear();
+    memory.clear();
+    for (Binding const& binding : bindings) {
+        ids.push_back(binding.tensor);
+        memory.push_back(binding.memory);
+    }
+    for (auto const& [id, value] : plan.constants) {
+        ids.push_back(id);
+        memory.push_back(const_cast<float*>(&value));  // is read
+    }
+    try {
+        Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+        pack.set_all(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<Id const>(ids));
+        pack.set_all(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, std::span<void* const>(memory));
+        pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, workspace);
+        pack.finalize("what a plan works on");
+        check(library().set_stream(handle_.get(), static_cast<cudaStream_t>(stream)), "cudnnSetStream");
+        check(library().execute(handle_.get(), plan.plan.get(), pack.get()), "cudnnBackendExecute");
+    } catch (Refusal const& refusal) {
+        fail(ExitCode::system, "{}; set precision.batch_invariant = true", refusal.what());
+    }
+}
+
+}  // namespace selvage::kernels::cuda::cudnn
+#endif

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Operation graphs of cuDNN by its backend interface, and plans for them. In builds with SELVAGE_CUDNN; private to this
+// folder. The library is opened when first asked for, so that programs run where it is not installed.
+#include <cudnn_graph.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace selvage::kernels::cuda::cudnn {
+
+// The library lacks something, or a graph is not supported; what() is its own reason.
+struct Refusal : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// Throws Refusal unless `status` is success.
+void check(cudnnStatus_t status, char const* call);
+
+// What the backend interface calls by a type of C++.
+template <class T>
+struct TypeOf;
+// clang-format off
+template <> struct TypeOf<std::int64_t> { static constexpr auto value = CUDNN_TYPE_INT64; };
+template <> struct TypeOf<std::int32_t> { static constexpr auto value = CUDNN_TYPE_INT32; };
+template <> struct TypeOf<bool> { static constexpr auto value = CUDNN_TYPE_BOOLEAN; };
+template <> struct TypeOf<char> { static constexpr auto value = CUDNN_TYPE_CHAR; };
+template <> struct TypeOf<void*> { static constexpr auto value = CUDNN_TYPE_VOID_PTR; };
+template <> struct TypeOf<cudnnHandle_t> { static constexpr auto value = CUDNN_TYPE_HANDLE; };
+template <> struct TypeOf<cudnnDataType_t> { static constexpr auto value = CUDNN_TYPE_DATA_TYPE; };
+template <> struct TypeOf<cudnnPointwiseMode_t> { static constexpr auto value = CUDNN_TYPE_POINTWISE_MODE; };
+template <> struct TypeOf<cudnnReduceTensorOp_t> { static constexpr auto value = CUDNN_TYPE_REDUCTION_OPERATOR_TYPE; };
+template <> struct TypeOf<cudnnBackendHeurMode_t> { static constexpr auto value = CUDNN_TYPE_HEUR_MODE; };
+// clang-format on
+
+// Owns a descriptor of the backend's. All of it throws Refusal.
+class Descriptor {
+  public:
+    explicit Descriptor(cudnnBackendDescriptorType_t type);
+    cudnnBackendDescriptor_t get() const { return owned_.get(); }
+
+    void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count,
+             void const* values);
+    template <class T>
+    void set(cudnnBackendAttributeName_t name, T const& value) {
+        set(name, TypeOf<T>::value, 1, &value);
+    }
+    void set(cudnnBackendAttributeName_t name, Descriptor const& value) {
+        cudnnBackendDescriptor_t const raw = value.get();
+        set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &raw);
+    }
+    template <class T>
+    void set_all(cudnnBackendAttributeName_t name, std::span<T const> values) {
+        set(name, TypeOf<T>::value, static_cast<std::int64_t>(values.size()), values.data());
+    }
+    std::int64_t number(cudnnBackendAttributeName_t name) const;
+    void finalize(char const* what);
+
+  private:
+    struct Destroy {
+        void operator()(void* descriptor) const;
+    };
+    std::unique_ptr<void, Destroy> owned_;
+};
+
+// The GPU that plans are for.
+class Target {
+  public:
+    explicit Target(std::int32_t device);           // of those that the process sees
+    explicit Target(std::string const& described);  // JSON as CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION has it
+    Descriptor const& descriptor() const { return descriptor_; }
+
+  private:
+    Descriptor descriptor_;
+};
+
+using Four = std::array<std::int64_t, 4>;  // batch, heads, rows, columns
+Four packed(Four const& sizes);            // strides of a tensor without gaps
+
+// A graph's tensors by number, from 1 on.
+using Id = std::int64_t;
+
+// What an execution gives for a tensor: memory of the GPU's, or for a constant its address in host memory.
+struct Binding {
+    Id tensor;
+    void* memory;
+};
+
+// One way of the library's to run a graph.
+struct Engine {
+    Descriptor configuration;
+    std::size_t workspace_bytes;
+};
+
+struct Plan {
+    Descriptor plan;
+    std::size_t workspace_bytes;
+    std::vector<std::pair<Id, float>> constants;
+};
+
+// Tensors have fp32 elements and no gaps where nothing else is said. Results are inner to the graph unless a tensor is
+// given for them (`into`).
+class Graph {
+  public:
+    // In memory, with a first element for each sequence at its own place where `offsets` is not 0.
+    Id tensor(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets = 0);
+    Id tensor(cudnnDataType_t type, Four const& sizes) { return tensor(type, sizes, packed(sizes)); }
+    Id constant(float value);
+    Id inner(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets = 0);
+    Id inner(cudnnDataType_t type, Four const& sizes) { return inner(type, sizes, packed(sizes)); }
+
+    // y = mode(x), mode(x, b) or mode(x, b, t)
+    Id pointwise(cudnnPointwiseMode_t mode, Id x, Id b = 0, Id t = 0, Id into = 0);
+    Id index(cudnnDataType_t precision, Id like, std::int64_t axis);  // int32: an element's place on an axis
+    Id compare(cudnnPointwiseMode_t mode, Id a, Id b);                // boolean
+    Id integers(cudnnPointwiseMode_t mode, Id a, Id b);               // int32
+    Id reduce(cudnnReduceTensorOp_t operation, Id x, Id into);
+    Id reshape(Id x, Id into);
+    // into = a b; m, n, k: tensors with the lengths of each sequence, 0 for those that have none
+    Id matmul(Id a, Id b, Id into, Id m, Id n, Id k);
+    // What a page table finds in pages.
+    Id load_pages(Id pages, Id lengths, Id table, Id into);
+
+    // What the library suggests and supports, best first; throws Refusal where there is nothing.
+    std::vector<Engine> engines(Target const& target) const;
+    // Builds the first of them that needs no more working memory than `most_workspace`.
+    Plan plan(Target const& target, std::size_t most_workspace) const;
+
+  private:
+    struct Node {
+        Descriptor descriptor;
+        cudnnDataType_t type;
+        Four sizes;
+    };
+    Id add(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets, bool is_inner, bool by_value);
+    Node const& node(Id id) const { return tensors_[static_cast<std::size_t>(id - 1)]; }
+    Id pointwise_as(cudnnPointwiseMode_t mode, cudnnDataType_t precision, std::optional<std::int64_t> axis, Id x, Id b,
+                    Id t, Id y);
+
+    std::vector<Node> tensors_;
+    std::vector<Descriptor> operations_, helpers_;  // helpers: what operations name
+    std::vector<std::pair<Id, float>> constants_;
+};
+
+// The library's state for a GPU. One host thread at a time.
+class Context {
+  public:
+    Context();
+    void run(Plan const& plan, std::span<Binding const> bindings, void* workspace, void* stream);
+
+  private:
+    struct Destroy {
+        void operator()(cudnnHandle_t handle) const;
+    };
+    std::unique_ptr<cudnnContext, Destroy> handle_;
+};
+
+// Empty, or why the library cannot be used.
+std::string const& missing();
+std::size_t version();
+
+}  // namespace selvage::kernels::cuda::cudnn
