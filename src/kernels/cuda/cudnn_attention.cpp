@@ -14,7 +14,6 @@
 
 #include "base/log.h"
 #include "device/cuda/check.h"
-#include "kernels/attention_arguments.h"
 #include "kernels/cuda/cudnn_attention_graphs.h"
 #include "kernels/cuda/gemm_library.h"
 #include "kernels/cuda/recording.h"
@@ -135,7 +134,6 @@ class Attention {
 
     // Lists of a call, for what is bound by its `tensors`; what else is bound follows.
     void begin(AttentionTensors const& tensors, AttentionSizes const& sizes, Segments segments, Stream& stream);
-    std::int32_t* add(cudnn::Id tensor, std::int64_t count);
     void bind(cudnn::Id tensor, void* memory) { bindings_.push_back({tensor, memory}); }
     void bind(cudnn::Id tensor, TensorView view) { bind(tensor, view.raw()); }
     void bind_pages(AttentionTensors const& tensors, KvPages const& pages) {
@@ -150,49 +148,15 @@ class Attention {
     Plans plans_;
     std::optional<cudnn::Context> context_;
     // Of the call. They outlive it, so that steps do not allocate.
-    std::vector<std::int32_t> words_;
-    std::vector<std::pair<cudnn::Id, std::size_t>> places_;  // in words_
+    cudnn::AttentionLists lists_;
     std::vector<cudnn::Binding> bindings_;
 };
 
-// Zeros, aligned to 16 bytes; until the next call.
-std::int32_t* Attention::add(cudnn::Id tensor, std::int64_t count) {
-    std::size_t const begin = (words_.size() + 3) / 4 * 4;
-    words_.resize(begin + static_cast<std::size_t>(count), 0);
-    places_.emplace_back(tensor, begin);
-    return words_.data() + begin;
-}
-
-// Sequences that are not there are empty and lie at the end. Entries of page tables that nothing is read by name page
-// 0.
-void Attention::begin(AttentionTensors const& t, AttentionSizes const& sizes, Segments segments, Stream& stream) {
-    words_.clear();
-    places_.clear();
+void Attention::begin(AttentionTensors const& tensors, AttentionSizes const& sizes, Segments segments, Stream& stream) {
     bindings_.clear();
-    std::int32_t* to = add(t.lengths, sizes.sequences);
-    for (AttentionSegment const& segment : segments) *to++ = static_cast<std::int32_t>(segment.rows);
-    to = add(t.key_lengths, sizes.sequences);
-    for (AttentionSegment const& segment : segments)
-        *to++ = static_cast<std::int32_t>(segment.first_position + segment.rows);
-    std::int64_t const end_row = segments.back().first_row + segments.back().rows;
-    for (auto const& [tensor, row] :
-         {std::pair(t.query_offsets, sizes.heads * sizes.head_size),
-          std::pair(t.key_offsets, sizes.kv_heads * sizes.head_size), std::pair(t.row_offsets, sizes.heads)}) {
-        if (tensor == 0) continue;
-        to = add(tensor, sizes.sequences + 1);
-        std::fill_n(to, sizes.sequences + 1, static_cast<std::int32_t>(end_row * row));
-        for (AttentionSegment const& segment : segments) *to++ = static_cast<std::int32_t>(segment.first_row * row);
-    }
-    if (t.page_table != 0) {
-        std::int64_t const width = sizes.positions / kv_page_tokens;
-        to = add(t.page_table, sizes.sequences * width);
-        for (AttentionSegment const& segment : segments) {
-            std::copy_n(segment.page_table.begin(), pages_of(segment), to);
-            to += width;
-        }
-    }
-    auto* const uploaded = const_cast<std::int32_t*>(upload(std::span<std::int32_t const>(words_), stream));
-    for (auto const& [tensor, begin] : places_) bind(tensor, uploaded + begin);
+    lists_.make(tensors, sizes, segments);
+    auto* const uploaded = const_cast<std::int32_t*>(upload(std::span<std::int32_t const>(lists_.words), stream));
+    for (auto const& [tensor, begin] : lists_.places) bind(tensor, uploaded + begin);
 }
 
 bool Attention::forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,

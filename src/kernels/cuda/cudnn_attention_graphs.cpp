@@ -6,7 +6,7 @@
 
 #include <limits>
 
-#include "kernels/attention.h"
+#include "kernels/attention_arguments.h"
 
 namespace selvage::kernels::cuda::cudnn {
 namespace {
@@ -58,26 +58,26 @@ class Builder {
     Four row_sizes(std::int64_t heads) const { return {s_.sequences, heads, s_.rows, s_.head_size}; }
     // A tensor [rows, heads, head_size].
     Id rows(std::int64_t heads, Id offsets, cudnnDataType_t type = bf16) {
-        return graph_.tensor(type, row_sizes(heads), row_strides(heads), offsets);
+        return graph_.add({type, row_sizes(heads), row_strides(heads), offsets});
     }
     // The same with rows as columns, as products take their second operand.
     Id columns(std::int64_t heads, Id offsets) {
-        return graph_.tensor(bf16, swapped(row_sizes(heads)), swapped(row_strides(heads)), offsets);
+        return graph_.add({bf16, swapped(row_sizes(heads)), swapped(row_strides(heads)), offsets});
     }
     // A tensor [rows, heads] in fp32.
-    Id statistic() { return graph_.tensor(f32, of_rows(), {s_.rows * s_.heads, 1, s_.heads, 1}, tensors_.row_offsets); }
+    Id statistic() { return graph_.add({f32, of_rows(), {s_.rows * s_.heads, 1, s_.heads, 1}, tensors_.row_offsets}); }
 
     Id add_pages() {
         std::int64_t const page = kv_page_tokens * s_.head_size;
-        return graph_.tensor(bf16, {s_.pages, s_.kv_heads, kv_page_tokens, s_.head_size},
-                             {2 * s_.kv_heads * page, page, s_.head_size, 1});
+        return graph_.add({bf16,
+                           {s_.pages, s_.kv_heads, kv_page_tokens, s_.head_size},
+                           {2 * s_.kv_heads * page, page, s_.head_size, 1}});
     }
     Id loaded(Id pages, bool transposed) {
-        Four const sizes{s_.sequences, s_.kv_heads, s_.positions, s_.head_size};
-        Four const strides = packed(sizes);
-        return graph_.load_pages(
-            pages, tensors_.key_lengths, tensors_.page_table,
-            transposed ? graph_.inner(bf16, swapped(sizes), swapped(strides)) : graph_.inner(bf16, sizes, strides));
+        GraphTensor to{bf16, {s_.sequences, s_.kv_heads, s_.positions, s_.head_size}, {}, 0, true};
+        to.strides = packed(to.sizes);
+        if (transposed) to.sizes = swapped(to.sizes), to.strides = swapped(to.strides);
+        return graph_.load_pages(pages, tensors_.key_lengths, tensors_.page_table, graph_.add(to));
     }
 
     Id minus_infinity() { return graph_.constant(-std::numeric_limits<float>::infinity()); }
@@ -128,15 +128,14 @@ Id Builder::softmax(Id x) {
 void Builder::attend(bool causally) {
     Id keys = 0;
     if (s_.pages > 0) {
-        tensors_.page_table =
-            graph_.tensor(i32, {s_.sequences, 1, (s_.positions + kv_page_tokens - 1) / kv_page_tokens, 1});
+        tensors_.page_table = graph_.tensor(i32, {s_.sequences, 1, s_.positions / kv_page_tokens, 1});
         tensors_.keys = add_pages();
         keys = loaded(tensors_.keys, true);
     } else {
         keys = tensors_.keys = columns(s_.kv_heads, tensors_.key_offsets);
     }
     Id x =
-        graph_.matmul(tensors_.queries, keys, graph_.inner(f32, scores()), tensors_.lengths, tensors_.key_lengths, 0);
+        graph_.product(tensors_.queries, keys, graph_.inner(f32, scores()), tensors_.lengths, tensors_.key_lengths, 0);
     x = graph_.pointwise(CUDNN_POINTWISE_MUL, x, graph_.constant(s_.scale));
     x = without_padding(x);
     if (causally) x = causal(x);
@@ -148,21 +147,21 @@ void Builder::attend(bool causally) {
     } else {
         values = tensors_.values = rows(s_.kv_heads, tensors_.key_offsets);
     }
-    graph_.matmul(weights, values, tensors_.out, tensors_.lengths, 0, tensors_.key_lengths);
+    graph_.product(weights, values, tensors_.out, tensors_.lengths, 0, tensors_.key_lengths);
 }
 
 // Scores [rows, positions] as bf16 [positions, rows].
 Id Builder::transposed(Id x) {
-    return graph_.reshape(x, graph_.inner(bf16, swapped(scores()), swapped(packed(scores()))));
+    return graph_.reshape(x, graph_.add({bf16, swapped(scores()), swapped(packed(scores())), 0, true}));
 }
 
 // gradient = weights other, summed over the heads that share a key.
 Id Builder::sum_of_group(Id weights, Id other, Id& of_heads, Id gradient) {
     if (s_.heads == s_.kv_heads)
-        return graph_.matmul(weights, other, gradient, tensors_.key_lengths, 0, tensors_.lengths);
+        return graph_.product(weights, other, gradient, tensors_.key_lengths, 0, tensors_.lengths);
     // The library scales the offsets as the strides are: heads / kv_heads times those of keys.
     of_heads = rows(s_.heads, tensors_.key_offsets);
-    graph_.matmul(weights, other, of_heads, tensors_.key_lengths, 0, tensors_.lengths);
+    graph_.product(weights, other, of_heads, tensors_.key_lengths, 0, tensors_.lengths);
     return graph_.reduce(CUDNN_REDUCE_TENSOR_ADD, of_heads, gradient);
 }
 
@@ -184,22 +183,22 @@ void Builder::backward() {
     Id const sums = graph_.reduce(CUDNN_REDUCE_TENSOR_ADD, products, graph_.inner(f32, of_rows()));
     graph_.pointwise(CUDNN_POINTWISE_MUL, sums, one, 0, t.deltas);
 
-    Id x = graph_.matmul(t.queries, t.keys, graph_.inner(f32, scores()), t.lengths, t.key_lengths, 0);
+    Id x = graph_.product(t.queries, t.keys, graph_.inner(f32, scores()), t.lengths, t.key_lengths, 0);
     x = graph_.pointwise(CUDNN_POINTWISE_MUL, x, scale);
     x = without_padding(x);
     x = graph_.pointwise(CUDNN_POINTWISE_SUB, x, t.log_sum_exp);
     Id const weights = graph_.pointwise(CUDNN_POINTWISE_EXP, causal(x));
     sum_of_group(transposed(weights), t.d_out, t.head_d_values, t.d_values);
 
-    x = graph_.matmul(t.d_out, t.values, graph_.inner(f32, scores()), t.lengths, t.key_lengths, 0);
+    x = graph_.product(t.d_out, t.values, graph_.inner(f32, scores()), t.lengths, t.key_lengths, 0);
     x = graph_.pointwise(CUDNN_POINTWISE_SUB, x, t.deltas);
     x = graph_.pointwise(CUDNN_POINTWISE_MUL, x, weights);
     Id const d_scores = graph_.pointwise(CUDNN_POINTWISE_MUL, x, scale);
     sum_of_group(transposed(d_scores), t.queries, t.head_d_keys, t.d_keys);
 
-    Id const keys =
-        graph_.reshape(t.keys, graph_.inner(f32, row_sizes(s_.kv_heads), row_strides(s_.kv_heads), t.key_offsets));
-    graph_.matmul(d_scores, keys, t.query_sums, t.lengths, 0, t.key_lengths);
+    Id const keys = graph_.reshape(
+        t.keys, graph_.add({f32, row_sizes(s_.kv_heads), row_strides(s_.kv_heads), t.key_offsets, true}));
+    graph_.product(d_scores, keys, t.query_sums, t.lengths, 0, t.key_lengths);
     graph_.pointwise(CUDNN_POINTWISE_IDENTITY, t.query_sums, 0, 0, t.d_queries);
 }
 
@@ -221,6 +220,40 @@ AttentionGraph backward_graph(AttentionSizes const& sizes) {
     Builder builder(sizes);
     builder.backward();
     return builder.take();
+}
+
+std::int32_t* AttentionLists::add(Id tensor, std::int64_t count) {
+    std::size_t const begin = (words.size() + 3) / 4 * 4;
+    words.resize(begin + static_cast<std::size_t>(count), 0);
+    places.emplace_back(tensor, begin);
+    return words.data() + begin;
+}
+
+void AttentionLists::make(AttentionTensors const& t, AttentionSizes const& sizes,
+                          std::span<AttentionSegment const> segments) {
+    words.clear();
+    places.clear();
+    std::int32_t* to = add(t.lengths, sizes.sequences);
+    for (AttentionSegment const& segment : segments) *to++ = static_cast<std::int32_t>(segment.rows);
+    to = add(t.key_lengths, sizes.sequences);
+    for (AttentionSegment const& segment : segments)
+        *to++ = static_cast<std::int32_t>(segment.first_position + segment.rows);
+    std::int64_t const end_row = segments.back().first_row + segments.back().rows;
+    for (auto const& [tensor, row] :
+         {std::pair(t.query_offsets, sizes.heads * sizes.head_size),
+          std::pair(t.key_offsets, sizes.kv_heads * sizes.head_size), std::pair(t.row_offsets, sizes.heads)}) {
+        if (tensor == 0) continue;
+        to = add(tensor, sizes.sequences + 1);
+        std::fill_n(to, sizes.sequences + 1, static_cast<std::int32_t>(end_row * row));
+        for (AttentionSegment const& segment : segments) *to++ = static_cast<std::int32_t>(segment.first_row * row);
+    }
+    if (t.page_table == 0) return;
+    std::int64_t const width = sizes.positions / kv_page_tokens;
+    to = add(t.page_table, sizes.sequences * width);
+    for (AttentionSegment const& segment : segments) {
+        std::copy_n(segment.page_table.begin(), pages_of(segment), to);
+        to += width;
+    }
 }
 
 }  // namespace selvage::kernels::cuda::cudnn

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Attention as operation graphs of cuDNN. In builds with SELVAGE_CUDNN; private to this folder.
+#include "kernels/attention.h"
 #include "kernels/cuda/cudnn_graph.h"
 
 namespace selvage::kernels::cuda::cudnn {
@@ -10,7 +11,7 @@ struct AttentionSizes {
     std::int64_t heads = 0, kv_heads = 0, head_size = 0;
     std::int64_t sequences = 0;
     std::int64_t rows = 0;       // of a sequence
-    std::int64_t positions = 0;  // of a sequence, with those of its keys that are in pages only
+    std::int64_t positions = 0;  // of a sequence, with those of its keys that are in pages only; with pages whole pages
     std::int64_t pages = 0;      // of the cache; 0: keys and values are packed as queries are
     float scale = 1;
     auto operator<=>(AttentionSizes const&) const = default;
@@ -45,5 +46,18 @@ AttentionGraph decode_graph(AttentionSizes const& sizes);
 
 // The gradients of a forward pass over packed keys and values.
 AttentionGraph backward_graph(AttentionSizes const& sizes);
+
+// Lengths, offsets and page tables of a call. Sequences that are not there are empty and lie at the end; entries of
+// page tables that nothing is read by name page 0.
+struct AttentionLists {
+    std::vector<std::int32_t> words;                 // of all, in one piece
+    std::vector<std::pair<Id, std::size_t>> places;  // where a tensor's begin, aligned to 16 bytes
+
+    // `segments` have rows, lie one behind the other, and are no more than there may be sequences.
+    void make(AttentionTensors const& tensors, AttentionSizes const& sizes, std::span<AttentionSegment const> segments);
+
+  private:
+    std::int32_t* add(Id tensor, std::int64_t count);  // zeros; until the next one
+};
 
 }  // namespace selvage::kernels::cuda::cudnn

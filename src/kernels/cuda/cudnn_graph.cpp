@@ -111,121 +111,162 @@ Target::Target(std::string const& described) : descriptor_(CUDNN_BACKEND_DEVICEP
 
 Four packed(Four const& sizes) { return {sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1}; }
 
-Id Graph::add(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets, bool is_inner, bool by_value) {
-    auto const id = static_cast<Id>(tensors_.size()) + 1;
-    Descriptor made(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-    made.set(CUDNN_ATTR_TENSOR_DATA_TYPE, type);
-    made.set_all(CUDNN_ATTR_TENSOR_DIMENSIONS, std::span<std::int64_t const>(sizes));
-    made.set_all(CUDNN_ATTR_TENSOR_STRIDES, std::span<std::int64_t const>(strides));
-    made.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id);
-    made.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, std::int64_t{16});
-    made.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, is_inner);
-    made.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, by_value);
-    if (offsets != 0) made.set(CUDNN_ATTR_TENSOR_RAGGED_OFFSET_DESC, node(offsets).descriptor);
-    made.finalize("a tensor");
-    tensors_.push_back({std::move(made), type, sizes});
-    return id;
-}
-
-Id Graph::tensor(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets) {
-    return add(type, sizes, strides, offsets, false, false);
-}
-Id Graph::inner(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets) {
-    return add(type, sizes, strides, offsets, true, false);
-}
-Id Graph::constant(float value) {
-    Id const id = add(CUDNN_DATA_FLOAT, {1, 1, 1, 1}, {1, 1, 1, 1}, 0, false, true);
-    constants_.emplace_back(id, value);
-    return id;
-}
-
-Id Graph::pointwise_as(cudnnPointwiseMode_t mode, cudnnDataType_t precision, std::optional<std::int64_t> axis, Id x,
-                       Id b, Id t, Id y) {
-    Descriptor& function = helpers_.emplace_back(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-    function.set(CUDNN_ATTR_POINTWISE_MODE, mode);
-    function.set(CUDNN_ATTR_POINTWISE_MATH_PREC, precision);
-    if (axis) function.set(CUDNN_ATTR_POINTWISE_AXIS, *axis);
-    function.finalize("an elementwise function");
-    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, function);
-    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, node(x).descriptor);
-    if (b != 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, node(b).descriptor);
-    if (t != 0) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_TDESC, node(t).descriptor);
-    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, node(y).descriptor);
-    operation.finalize("an elementwise operation");
-    return y;
+Id Graph::add(GraphTensor const& tensor) {
+    tensors_.push_back(tensor);
+    return static_cast<Id>(tensors_.size());
 }
 
 Id Graph::pointwise(cudnnPointwiseMode_t mode, Id x, Id b, Id t, Id into) {
-    if (into == 0) into = inner(CUDNN_DATA_FLOAT, node(x).sizes);
-    return pointwise_as(mode, CUDNN_DATA_FLOAT, {}, x, b, t, into);
+    if (into == 0) into = inner(CUDNN_DATA_FLOAT, (*this)[x].sizes);
+    return apply({.kind = Operation::Kind::pointwise, .y = into, .x = x, .b = b, .t = t, .mode = mode});
 }
 Id Graph::index(cudnnDataType_t precision, Id like, std::int64_t axis) {
-    return pointwise_as(CUDNN_POINTWISE_GEN_INDEX, precision, axis, like, 0, 0,
-                        inner(CUDNN_DATA_INT32, node(like).sizes));
+    return apply({.kind = Operation::Kind::pointwise,
+                  .y = inner(CUDNN_DATA_INT32, (*this)[like].sizes),
+                  .x = like,
+                  .mode = CUDNN_POINTWISE_GEN_INDEX,
+                  .precision = precision,
+                  .axis = axis});
 }
 Id Graph::compare(cudnnPointwiseMode_t mode, Id a, Id b) {
-    return pointwise_as(mode, CUDNN_DATA_BOOLEAN, {}, a, b, 0, inner(CUDNN_DATA_BOOLEAN, node(a).sizes));
+    return apply({.kind = Operation::Kind::pointwise,
+                  .y = inner(CUDNN_DATA_BOOLEAN, (*this)[a].sizes),
+                  .x = a,
+                  .b = b,
+                  .mode = mode,
+                  .precision = CUDNN_DATA_BOOLEAN});
 }
 Id Graph::integers(cudnnPointwiseMode_t mode, Id a, Id b) {
-    return pointwise_as(mode, CUDNN_DATA_INT32, {}, a, b, 0, inner(CUDNN_DATA_INT32, node(a).sizes));
+    return apply({.kind = Operation::Kind::pointwise,
+                  .y = inner(CUDNN_DATA_INT32, (*this)[a].sizes),
+                  .x = a,
+                  .b = b,
+                  .mode = mode,
+                  .precision = CUDNN_DATA_INT32});
 }
-
 Id Graph::reduce(cudnnReduceTensorOp_t reduction, Id x, Id into) {
-    Descriptor& function = helpers_.emplace_back(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
-    function.set(CUDNN_ATTR_REDUCTION_OPERATOR, reduction);
-    function.set(CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_DATA_FLOAT);
-    function.finalize("a reduction");
-    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
-    operation.set(CUDNN_ATTR_OPERATION_REDUCTION_DESC, function);
-    operation.set(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, node(x).descriptor);
-    operation.set(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, node(into).descriptor);
-    operation.finalize("a reduction");
-    return into;
+    return apply({.kind = Operation::Kind::reduction, .y = into, .x = x, .reduction = reduction});
 }
-
-Id Graph::reshape(Id x, Id into) {
-    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
-    operation.set(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, node(x).descriptor);
-    operation.set(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, node(into).descriptor);
-    operation.finalize("a change of shape");
-    return into;
+Id Graph::reshape(Id x, Id into) { return apply({.kind = Operation::Kind::reshape, .y = into, .x = x}); }
+Id Graph::product(Id a, Id b, Id into, Id m, Id n, Id k) {
+    return apply({.kind = Operation::Kind::product, .y = into, .x = a, .b = b, .m = m, .n = n, .k = k});
 }
-
-Id Graph::matmul(Id a, Id b, Id into, Id m, Id n, Id k) {
-    Descriptor& function = helpers_.emplace_back(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
-    function.set(CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_DATA_FLOAT);
-    function.finalize("a matrix product");
-    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
-    operation.set(CUDNN_ATTR_OPERATION_MATMUL_DESC, function);
-    operation.set(CUDNN_ATTR_OPERATION_MATMUL_ADESC, node(a).descriptor);
-    operation.set(CUDNN_ATTR_OPERATION_MATMUL_BDESC, node(b).descriptor);
-    operation.set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, node(into).descriptor);
-    if (m != 0) operation.set(CUDNN_ATTR_OPERATION_MATMUL_GEMM_M_OVERRIDE_DESC, node(m).descriptor);
-    if (n != 0) operation.set(CUDNN_ATTR_OPERATION_MATMUL_GEMM_N_OVERRIDE_DESC, node(n).descriptor);
-    if (k != 0) operation.set(CUDNN_ATTR_OPERATION_MATMUL_GEMM_K_OVERRIDE_DESC, node(k).descriptor);
-    operation.finalize("a matrix product");
-    return into;
-}
-
 Id Graph::load_pages(Id pages, Id lengths, Id table, Id into) {
-    Descriptor& operation = operations_.emplace_back(CUDNN_BACKEND_OPERATION_PAGED_CACHE_LOAD_DESCRIPTOR);
-    operation.set(CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_CONTAINER_DESC, node(pages).descriptor);
-    operation.set(CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_SEQUENCE_DESC, node(lengths).descriptor);
-    operation.set(CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_PAGE_TABLE_DESC, node(table).descriptor);
-    operation.set(CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_YDESC, node(into).descriptor);
-    operation.finalize("a load of pages");
-    return into;
+    return apply({.kind = Operation::Kind::load_pages, .y = into, .x = pages, .b = table, .t = lengths});
 }
+
+namespace {
+
+// A graph in descriptors. Those of functions and tensors are only named by operations.
+class Lowered {
+  public:
+    explicit Lowered(Graph const& graph, std::size_t tensors) {
+        for (std::size_t i = 0; i < tensors; ++i) lower(static_cast<Id>(i + 1), graph[static_cast<Id>(i + 1)]);
+        for (Operation const& operation : graph.operations()) lower(operation);
+        std::vector<cudnnBackendDescriptor_t> raw;
+        for (Descriptor const& operation : operations_) raw.push_back(operation.get());
+        graph_.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::ssize(raw), raw.data());
+        graph_.finalize("the graph");
+    }
+    Descriptor const& graph() const { return graph_; }
+
+  private:
+    void lower(Id id, GraphTensor const& tensor) {
+        Descriptor& made = tensors_.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+        made.set(CUDNN_ATTR_TENSOR_DATA_TYPE, tensor.type);
+        made.set_all(CUDNN_ATTR_TENSOR_DIMENSIONS, std::span<std::int64_t const>(tensor.sizes));
+        made.set_all(CUDNN_ATTR_TENSOR_STRIDES, std::span<std::int64_t const>(tensor.strides));
+        made.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id);
+        made.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, std::int64_t{16});
+        made.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, tensor.is_inner);
+        made.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, tensor.constant.has_value());
+        set(made, CUDNN_ATTR_TENSOR_RAGGED_OFFSET_DESC, tensor.offsets);
+        made.finalize("a tensor");
+    }
+    void set(Descriptor& descriptor, cudnnBackendAttributeName_t name, Id tensor) const {
+        if (tensor != 0) descriptor.set(name, tensors_[static_cast<std::size_t>(tensor - 1)]);
+    }
+    void lower(Operation const& o) {
+        switch (o.kind) {
+            case Operation::Kind::pointwise:
+                return pointwise(o);
+            case Operation::Kind::reduction:
+                return reduction(o);
+            case Operation::Kind::reshape:
+                return reshape(o);
+            case Operation::Kind::product:
+                return product(o);
+            case Operation::Kind::load_pages:
+                return load_pages(o);
+        }
+    }
+    Descriptor& function(cudnnBackendDescriptorType_t type) { return functions_.emplace_back(type); }
+    Descriptor& operation(cudnnBackendDescriptorType_t type) { return operations_.emplace_back(type); }
+
+    void pointwise(Operation const& o) {
+        Descriptor& does = function(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+        does.set(CUDNN_ATTR_POINTWISE_MODE, o.mode);
+        does.set(CUDNN_ATTR_POINTWISE_MATH_PREC, o.precision);
+        if (o.axis) does.set(CUDNN_ATTR_POINTWISE_AXIS, *o.axis);
+        does.finalize("an elementwise function");
+        Descriptor& made = operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+        made.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, does);
+        set(made, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, o.x);
+        set(made, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, o.b);
+        set(made, CUDNN_ATTR_OPERATION_POINTWISE_TDESC, o.t);
+        set(made, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, o.y);
+        made.finalize("an elementwise operation");
+    }
+    void reduction(Operation const& o) {
+        Descriptor& does = function(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
+        does.set(CUDNN_ATTR_REDUCTION_OPERATOR, o.reduction);
+        does.set(CUDNN_ATTR_REDUCTION_COMP_TYPE, o.precision);
+        does.finalize("a reduction");
+        Descriptor& made = operation(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
+        made.set(CUDNN_ATTR_OPERATION_REDUCTION_DESC, does);
+        set(made, CUDNN_ATTR_OPERATION_REDUCTION_XDESC, o.x);
+        set(made, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, o.y);
+        made.finalize("a reduction");
+    }
+    void reshape(Operation const& o) {
+        Descriptor& made = operation(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
+        set(made, CUDNN_ATTR_OPERATION_RESHAPE_XDESC, o.x);
+        set(made, CUDNN_ATTR_OPERATION_RESHAPE_YDESC, o.y);
+        made.finalize("a change of shape");
+    }
+    void product(Operation const& o) {
+        Descriptor& does = function(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
+        does.set(CUDNN_ATTR_MATMUL_COMP_TYPE, o.precision);
+        does.finalize("a matrix product");
+        Descriptor& made = operation(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
+        made.set(CUDNN_ATTR_OPERATION_MATMUL_DESC, does);
+        set(made, CUDNN_ATTR_OPERATION_MATMUL_ADESC, o.x);
+        set(made, CUDNN_ATTR_OPERATION_MATMUL_BDESC, o.b);
+        set(made, CUDNN_ATTR_OPERATION_MATMUL_CDESC, o.y);
+        set(made, CUDNN_ATTR_OPERATION_MATMUL_GEMM_M_OVERRIDE_DESC, o.m);
+        set(made, CUDNN_ATTR_OPERATION_MATMUL_GEMM_N_OVERRIDE_DESC, o.n);
+        set(made, CUDNN_ATTR_OPERATION_MATMUL_GEMM_K_OVERRIDE_DESC, o.k);
+        made.finalize("a matrix product");
+    }
+    void load_pages(Operation const& o) {
+        Descriptor& made = operation(CUDNN_BACKEND_OPERATION_PAGED_CACHE_LOAD_DESCRIPTOR);
+        set(made, CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_CONTAINER_DESC, o.x);
+        set(made, CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_PAGE_TABLE_DESC, o.b);
+        set(made, CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_SEQUENCE_DESC, o.t);
+        set(made, CUDNN_ATTR_OPERATION_PAGED_CACHE_LOAD_YDESC, o.y);
+        made.finalize("a load of pages");
+    }
+
+    std::vector<Descriptor> tensors_, functions_, operations_;
+    Descriptor graph_{CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR};
+};
+
+}  // namespace
 
 std::vector<Engine> Graph::engines(Target const& target) const {
-    Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    std::vector<cudnnBackendDescriptor_t> raw;
-    for (Descriptor const& operation : operations_) raw.push_back(operation.get());
-    graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::ssize(raw), raw.data());
-    graph.finalize("the graph");
+    Lowered const lowered(*this, tensors_.size());
     Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-    heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+    heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, lowered.graph());
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_HEUR_MODE_A);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target.descriptor());
     heuristics.finalize("the choice of an engine");
@@ -238,7 +279,7 @@ std::vector<Engine> Graph::engines(Target const& target) const {
     };
     std::int64_t const most = get(0, nullptr);
     std::vector<Descriptor> found;
-    raw.clear();
+    std::vector<cudnnBackendDescriptor_t> raw;
     for (std::int64_t i = 0; i < most; ++i) raw.push_back(found.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
     std::int64_t const count = most == 0 ? 0 : get(most, raw.data());
     if (count == 0) throw Refusal("no engine supports the graph");
@@ -262,7 +303,10 @@ Plan Graph::plan(Target const& target, std::size_t most_workspace) const {
             plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine.configuration);
             plan.finalize("a plan");
             auto const bytes = static_cast<std::size_t>(plan.number(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE));
-            return {std::move(plan), bytes, constants_};
+            Plan made{std::move(plan), bytes, {}};
+            for (std::size_t i = 0; i < tensors_.size(); ++i)
+                if (tensors_[i].constant) made.constants.emplace_back(static_cast<Id>(i + 1), *tensors_[i].constant);
+            return made;
         } catch (Refusal const& refusal) {
             reason = refusal.what();
         }

@@ -85,13 +85,28 @@ class Target {
 using Four = std::array<std::int64_t, 4>;  // batch, heads, rows, columns
 Four packed(Four const& sizes);            // strides of a tensor without gaps
 
-// A graph's tensors by number, from 1 on.
+// A graph's tensors by number, from 1 on; 0: none.
 using Id = std::int64_t;
 
-// What an execution gives for a tensor: memory of the GPU's, or for a constant its address in host memory.
-struct Binding {
-    Id tensor;
-    void* memory;
+// Inner tensors are not in memory. Where there are `offsets`, a sequence's first element lies at its own place.
+struct GraphTensor {
+    cudnnDataType_t type;
+    Four sizes, strides;
+    Id offsets = 0;
+    bool is_inner = false;
+    std::optional<float> constant = {};  // a number of the host's
+};
+
+struct Operation {
+    enum class Kind : std::uint8_t { pointwise, reduction, reshape, product, load_pages };
+    Kind kind;
+    Id y;  // the result
+    Id x, b = 0, t = 0;
+    Id m = 0, n = 0, k = 0;  // of products: lengths of each sequence
+    cudnnPointwiseMode_t mode = CUDNN_POINTWISE_IDENTITY;
+    cudnnDataType_t precision = CUDNN_DATA_FLOAT;
+    std::optional<std::int64_t> axis = {};
+    cudnnReduceTensorOp_t reduction = CUDNN_REDUCE_TENSOR_ADD;
 };
 
 // One way of the library's to run a graph.
@@ -106,28 +121,31 @@ struct Plan {
     std::vector<std::pair<Id, float>> constants;
 };
 
-// Tensors have fp32 elements and no gaps where nothing else is said. Results are inner to the graph unless a tensor is
-// given for them (`into`).
+// Operations in order. Tensors have fp32 elements and no gaps where nothing else is said; results are inner tensors
+// unless one is given for them (`into`).
 class Graph {
   public:
-    // In memory, with a first element for each sequence at its own place where `offsets` is not 0.
-    Id tensor(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets = 0);
-    Id tensor(cudnnDataType_t type, Four const& sizes) { return tensor(type, sizes, packed(sizes)); }
-    Id constant(float value);
-    Id inner(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets = 0);
-    Id inner(cudnnDataType_t type, Four const& sizes) { return inner(type, sizes, packed(sizes)); }
+    Id add(GraphTensor const& tensor);
+    Id tensor(cudnnDataType_t type, Four const& sizes) { return add({type, sizes, packed(sizes)}); }
+    Id inner(cudnnDataType_t type, Four const& sizes) { return add({type, sizes, packed(sizes), 0, true}); }
+    Id constant(float value) { return add({CUDNN_DATA_FLOAT, {1, 1, 1, 1}, {1, 1, 1, 1}, 0, false, value}); }
 
-    // y = mode(x), mode(x, b) or mode(x, b, t)
+    // mode(x), mode(x, b) or mode(x, b, t)
     Id pointwise(cudnnPointwiseMode_t mode, Id x, Id b = 0, Id t = 0, Id into = 0);
     Id index(cudnnDataType_t precision, Id like, std::int64_t axis);  // int32: an element's place on an axis
     Id compare(cudnnPointwiseMode_t mode, Id a, Id b);                // boolean
     Id integers(cudnnPointwiseMode_t mode, Id a, Id b);               // int32
-    Id reduce(cudnnReduceTensorOp_t operation, Id x, Id into);
+    // Over the dims, or parts of them, that x has more of than `into`.
+    Id reduce(cudnnReduceTensorOp_t reduction, Id x, Id into);
+    // Rows and columns change places.
     Id reshape(Id x, Id into);
     // into = a b; m, n, k: tensors with the lengths of each sequence, 0 for those that have none
-    Id matmul(Id a, Id b, Id into, Id m, Id n, Id k);
-    // What a page table finds in pages.
+    Id product(Id a, Id b, Id into, Id m, Id n, Id k);
+    // What a page table finds in pages, up to the lengths of each sequence.
     Id load_pages(Id pages, Id lengths, Id table, Id into);
+
+    GraphTensor const& operator[](Id id) const { return tensors_[static_cast<std::size_t>(id - 1)]; }
+    std::vector<Operation> const& operations() const { return operations_; }
 
     // What the library suggests and supports, best first; throws Refusal where there is nothing.
     std::vector<Engine> engines(Target const& target) const;
@@ -135,19 +153,18 @@ class Graph {
     Plan plan(Target const& target, std::size_t most_workspace) const;
 
   private:
-    struct Node {
-        Descriptor descriptor;
-        cudnnDataType_t type;
-        Four sizes;
-    };
-    Id add(cudnnDataType_t type, Four const& sizes, Four const& strides, Id offsets, bool is_inner, bool by_value);
-    Node const& node(Id id) const { return tensors_[static_cast<std::size_t>(id - 1)]; }
-    Id pointwise_as(cudnnPointwiseMode_t mode, cudnnDataType_t precision, std::optional<std::int64_t> axis, Id x, Id b,
-                    Id t, Id y);
+    Id apply(Operation const& operation) {
+        operations_.push_back(operation);
+        return operation.y;
+    }
+    std::vector<GraphTensor> tensors_;
+    std::vector<Operation> operations_;
+};
 
-    std::vector<Node> tensors_;
-    std::vector<Descriptor> operations_, helpers_;  // helpers: what operations name
-    std::vector<std::pair<Id, float>> constants_;
+// What an execution gives for a tensor: memory of the GPU's.
+struct Binding {
+    Id tensor;
+    void* memory;
 };
 
 // The library's state for a GPU. One host thread at a time.
