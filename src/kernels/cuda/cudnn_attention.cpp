@@ -2,8 +2,6 @@
 #include "kernels/cuda/cudnn_attention.h"
 
 #ifdef SELVAGE_CUDNN
-#include <cuda_runtime_api.h>
-
 #include <algorithm>
 #include <bit>
 #include <limits>
@@ -13,7 +11,6 @@
 #include <vector>
 
 #include "base/log.h"
-#include "device/cuda/check.h"
 #include "kernels/cuda/cudnn_attention_graphs.h"
 #include "kernels/cuda/gemm_library.h"
 #include "kernels/cuda/recording.h"
@@ -76,10 +73,8 @@ class Plans {
         // NVIDIA's interface to the library does not sum queries in packed rows either where it is not.
         if (kind == Kind::backward && sizes.head_size % 16 != 0)
             throw cudnn::Refusal("the head size is no multiple of 16");
-        int device = 0;
-        SELVAGE_CUDA_CHECK(cudaGetDevice(&device));
         cudnn::AttentionGraph const graph = make_graph(kind, sizes);
-        return {graph.tensors, graph.graph.plan(cudnn::Target(device), most_workspace)};
+        return {graph.tensors, graph.graph.plan(cudnn::Target(), most_workspace)};
     }
 
     std::map<std::pair<Kind, AttentionSizes>, std::optional<Ready>> plans_;
@@ -140,9 +135,9 @@ class Attention {
         bind(tensors.keys, pages.pages);
         bind(tensors.values, pages.pages.as<BFloat16>() + pages.kv_heads * pages.head_size * kv_page_tokens);
     }
+    cudnn::Context& context() { return context_ ? *context_ : context_.emplace(); }
     void run(Ready const& ready, void* workspace, Stream& stream) {
-        if (!context_) context_.emplace();
-        context_->run(ready.plan, bindings_, workspace, stream.native());
+        context().run(ready.plan, bindings_, workspace, stream.native());
     }
 
     Plans plans_;
@@ -252,8 +247,7 @@ bool Attention::backward(TensorView d_queries, TensorView d_keys, TensorView d_v
         bind(t.head_d_keys, memory + of_keys);
         bind(t.head_d_values, memory + of_values);
     }
-    SELVAGE_CUDA_CHECK(cudaMemsetAsync(memory + sums, 0, static_cast<std::size_t>(sums_bytes),
-                                       static_cast<cudaStream_t>(stream.native())));
+    context().clear(memory + sums, static_cast<std::size_t>(sums_bytes), stream.native());
     run(*ready, memory + workspace, stream);
     return true;
 }

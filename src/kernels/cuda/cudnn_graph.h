@@ -74,7 +74,7 @@ class Descriptor {
 // The GPU that plans are for.
 class Target {
   public:
-    explicit Target(std::int32_t device);           // of those that the process sees
+    Target();                                       // the calling thread's
     explicit Target(std::string const& described);  // JSON as CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION has it
     Descriptor const& descriptor() const { return descriptor_; }
 
@@ -172,6 +172,7 @@ class Context {
   public:
     Context();
     void run(Plan const& plan, std::span<Binding const> bindings, void* workspace, void* stream);
+    void clear(void* memory, std::size_t bytes, void* stream);
 
   private:
     struct Destroy {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The sequences of a batch in bf16, one by one, against a plain loop.
+#include <cstring>
+
 #include "kernels/attention_gradients.h"
 
 namespace selvage::test {
@@ -43,6 +45,26 @@ inline void expect_forward(AttentionBatch const& one, Buffer const& out, Floats 
                     << what << " row " << row << " head " << head;
             }
         }
+}
+
+inline BFloat16* elements(Buffer const& buffer) { return buffer.view({buffer.size()}).as<BFloat16>(); }
+
+// A batch's pages as on a GPU, NaN where nothing is stored.
+inline Buffer device_pages(AttentionBatch const& batch) {
+    AttentionCase const& c = batch.sizes;
+    Buffer const pages(DType::bf16, batch.page_count() * batch.page_size(), 0xff);
+    std::int64_t row = 0;
+    for (std::size_t s = 0; s < batch.lengths.size(); ++s)
+        for (std::int64_t i = 0; i < batch.lengths[s]; ++i, ++row)
+            for (std::int64_t head = 0; head < c.kv_heads; ++head)
+                for (std::int64_t const which : {0, 1}) {
+                    std::int64_t const page = batch.tables[s][static_cast<std::size_t>(i / 64)];
+                    std::int64_t const to = (((page * 2 + which) * c.kv_heads + head) * 64 + i % 64) * c.head_size;
+                    Buffer const& from = which == 0 ? batch.keys : batch.values;
+                    std::memcpy(elements(pages) + to, elements(from) + (row * c.kv_heads + head) * c.head_size,
+                                2 * static_cast<std::size_t>(c.head_size));
+                }
+    return pages;
 }
 
 }  // namespace selvage::test

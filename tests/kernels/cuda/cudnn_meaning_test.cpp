@@ -14,6 +14,8 @@ namespace {
 using test::AttentionBatch;
 using test::AttentionCase;
 using test::Buffer;
+using test::device_pages;
+using test::elements;
 using test::Floats;
 using test::GraphInterpreter;
 using test::part;
@@ -31,25 +33,6 @@ class CudnnMeaning : public testing::TestWithParam<AttentionCase> {
                 .pages = 0,
                 .scale = batch.scale};
     }
-    // Pages as on a GPU, NaN where nothing is stored.
-    Buffer pages_of(AttentionBatch const& batch) const {
-        Buffer pages(DType::bf16, batch.page_count() * batch.page_size(), 0xff);
-        std::int64_t row = 0;
-        for (std::size_t s = 0; s < batch.lengths.size(); ++s)
-            for (std::int64_t i = 0; i < batch.lengths[s]; ++i, ++row)
-                for (std::int64_t head = 0; head < c.kv_heads; ++head)
-                    for (bool const is_value : {false, true}) {
-                        std::int64_t const page = batch.tables[s][static_cast<std::size_t>(i / 64)];
-                        std::int64_t const to =
-                            (page * 2 + is_value) * c.kv_heads * 64 * c.head_size + (head * 64 + i % 64) * c.head_size;
-                        Buffer const& from = is_value ? batch.values : batch.keys;
-                        std::memcpy(elements(pages) + to, elements(from) + (row * c.kv_heads + head) * c.head_size,
-                                    2 * static_cast<std::size_t>(c.head_size));
-                    }
-        return pages;
-    }
-    static BFloat16* elements(Buffer const& buffer) { return buffer.view({buffer.size()}).as<BFloat16>(); }
-
     void run(AttentionGraph const& attention, AttentionSizes const& sizes, std::span<AttentionSegment const> segments,
              std::map<Id, void*> memory) const {
         AttentionLists lists;
@@ -115,7 +98,7 @@ TEST_P(CudnnMeaning, PackedRows) {
 // The last rows of each sequence, `rows` at most.
 TEST_P(CudnnMeaning, LastRowsWithPages) {
     AttentionBatch const batch(c, {70, 1, 130}, true);
-    Buffer const pages = pages_of(batch);
+    Buffer const pages = device_pages(batch);
     for (std::int64_t const rows : {1, 9}) {
         AttentionSizes s = sizes(batch, rows == 1 ? 1 : 16);
         s.positions = 192;
