@@ -67,16 +67,18 @@ class Plans {
         }
         return ready ? &*ready : nullptr;
     }
+    cudnn::Context& context() { return context_ ? *context_ : context_.emplace(); }
 
   private:
-    static Ready make(Kind kind, AttentionSizes const& sizes) {
+    Ready make(Kind kind, AttentionSizes const& sizes) {
         // NVIDIA's interface to the library does not sum queries in packed rows either where it is not.
         if (kind == Kind::backward && sizes.head_size % 16 != 0)
             throw cudnn::Refusal("the head size is no multiple of 16");
         cudnn::AttentionGraph const graph = make_graph(kind, sizes);
-        return {graph.tensors, graph.graph.plan(cudnn::Target(), most_workspace)};
+        return {graph.tensors, graph.graph.plan(cudnn::Target(context()), most_workspace)};
     }
 
+    std::optional<cudnn::Context> context_;
     std::map<std::pair<Kind, AttentionSizes>, std::optional<Ready>> plans_;
     std::set<std::tuple<Kind, std::int64_t, std::int64_t, std::int64_t>> said_;
 };
@@ -135,13 +137,11 @@ class Attention {
         bind(tensors.keys, pages.pages);
         bind(tensors.values, pages.pages.as<BFloat16>() + pages.kv_heads * pages.head_size * kv_page_tokens);
     }
-    cudnn::Context& context() { return context_ ? *context_ : context_.emplace(); }
     void run(Ready const& ready, void* workspace, Stream& stream) {
-        context().run(ready.plan, bindings_, workspace, stream.native());
+        plans_.context().run(ready.plan, bindings_, workspace, stream.native());
     }
 
     Plans plans_;
-    std::optional<cudnn::Context> context_;
     // Of the call. They outlive it, so that steps do not allocate.
     cudnn::AttentionLists lists_;
     std::vector<cudnn::Binding> bindings_;
@@ -247,7 +247,7 @@ bool Attention::backward(TensorView d_queries, TensorView d_keys, TensorView d_v
         bind(t.head_d_keys, memory + of_keys);
         bind(t.head_d_values, memory + of_values);
     }
-    context().clear(memory + sums, static_cast<std::size_t>(sums_bytes), stream.native());
+    plans_.context().clear(memory + sums, static_cast<std::size_t>(sums_bytes), stream.native());
     run(*ready, memory + workspace, stream);
     return true;
 }

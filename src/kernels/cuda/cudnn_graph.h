@@ -30,7 +30,6 @@ template <class T>
 struct TypeOf;
 // clang-format off
 template <> struct TypeOf<std::int64_t> { static constexpr auto value = CUDNN_TYPE_INT64; };
-template <> struct TypeOf<std::int32_t> { static constexpr auto value = CUDNN_TYPE_INT32; };
 template <> struct TypeOf<bool> { static constexpr auto value = CUDNN_TYPE_BOOLEAN; };
 template <> struct TypeOf<char> { static constexpr auto value = CUDNN_TYPE_CHAR; };
 template <> struct TypeOf<void*> { static constexpr auto value = CUDNN_TYPE_VOID_PTR; };
@@ -71,19 +70,24 @@ class Descriptor {
     std::unique_ptr<void, Destroy> owned_;
 };
 
-// The GPU that plans are for.
-class Target {
-  public:
-    Target();                                       // the calling thread's
-    explicit Target(std::string const& described);  // JSON as CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION has it
-    Descriptor const& descriptor() const { return descriptor_; }
-
-  private:
-    Descriptor descriptor_;
-};
-
 using Four = std::array<std::int64_t, 4>;  // batch, heads, rows, columns
 Four packed(Four const& sizes);            // strides of a tensor without gaps
+
+class Context;
+
+// The GPU that plans are for: a context's, or one that is described in JSON, as
+// CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION has it.
+class Target {
+  public:
+    explicit Target(Context const& context);
+    explicit Target(std::string const& described);
+    cudnnHandle_t handle() const { return handle_; }  // null: described
+    Descriptor const& described() const { return *descriptor_; }
+
+  private:
+    cudnnHandle_t handle_ = nullptr;
+    std::optional<Descriptor> descriptor_;
+};
 
 // A graph's tensors by number, from 1 on; 0: none.
 using Id = std::int64_t;
@@ -167,10 +171,11 @@ struct Binding {
     void* memory;
 };
 
-// The library's state for a GPU. One host thread at a time.
+// The library's state for the GPU of the thread that makes it. One host thread at a time.
 class Context {
   public:
     Context();
+    cudnnHandle_t handle() const { return handle_.get(); }
     void run(Plan const& plan, std::span<Binding const> bindings, void* workspace, void* stream);
     void clear(void* memory, std::size_t bytes, void* stream);
 

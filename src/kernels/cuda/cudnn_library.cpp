@@ -99,16 +99,11 @@ std::int64_t Descriptor::number(cudnnBackendAttributeName_t name) const {
 
 void Descriptor::finalize(char const* what) { check(library().finalize(get()), what); }
 
-Target::Target() : descriptor_(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR) {
-    std::int32_t device = 0;
-    SELVAGE_CUDA_CHECK(cudaGetDevice(&device));
-    descriptor_.set(CUDNN_ATTR_DEVICEPROP_DEVICE_ID, device);
-    descriptor_.finalize("the GPU's properties");
-}
+Target::Target(Context const& context) : handle_(context.handle()) {}
 
 Target::Target(std::string const& described) : descriptor_(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR) {
-    descriptor_.set_all(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::span<char const>(described));
-    descriptor_.finalize("the GPU's described properties");
+    descriptor_->set_all(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::span<char const>(described));
+    descriptor_->finalize("the GPU's described properties");
 }
 
 namespace {
@@ -116,12 +111,13 @@ namespace {
 // A graph in descriptors. Those of functions and tensors are only named by operations.
 class Lowered {
   public:
-    explicit Lowered(Graph const& graph, std::size_t tensors) {
+    Lowered(Graph const& graph, std::size_t tensors, Target const& target) {
         for (std::size_t i = 0; i < tensors; ++i) lower(static_cast<Id>(i + 1), graph[static_cast<Id>(i + 1)]);
         for (Operation const& operation : graph.operations()) lower(operation);
         std::vector<cudnnBackendDescriptor_t> raw;
         for (Descriptor const& operation : operations_) raw.push_back(operation.get());
         graph_.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, std::ssize(raw), raw.data());
+        if (target.handle() != nullptr) graph_.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, target.handle());
         graph_.finalize("the graph");
     }
     Descriptor const& graph() const { return graph_; }
@@ -220,11 +216,11 @@ class Lowered {
 }  // namespace
 
 std::vector<Engine> Graph::engines(Target const& target) const {
-    Lowered const lowered(*this, tensors_.size());
+    Lowered const lowered(*this, tensors_.size(), target);
     Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, lowered.graph());
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_HEUR_MODE_A);
-    heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target.descriptor());
+    if (target.handle() == nullptr) heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target.described());
     heuristics.finalize("the choice of an engine");
     auto const get = [&](std::int64_t most, void* to) {
         std::int64_t count = 0;
