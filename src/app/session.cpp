@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "kernels/batch_invariance.h"
 #include "kernels/gemm.h"
 #include "kernels/threads.h"
 #include "model/model.h"
@@ -28,6 +29,11 @@ std::unique_ptr<Device> choose_device(Communicator& world) {
     return device;
 }
 
+void choose_bits(PrecisionOptions const& options, Device const& device) {
+    std::string const chosen = kernels::set_batch_invariant(options.batch_invariant, device.kind());
+    if (!chosen.empty()) log::info("{}", chosen);
+}
+
 }  // namespace
 
 Session::Session(MpiSession& mpi, RunDeck const& options)
@@ -36,6 +42,7 @@ Session::Session(MpiSession& mpi, RunDeck const& options)
       arena_(*device_),
       io_(std::make_unique<io::IoThread>(grid_->world(), mpi.has_threads())) {
     kernels::set_threads(options.job.train.threads_per_rank);
+    choose_bits(options.job.precision, *device_);
     kernels::GemmReport const& gemm = kernels::choose_gemm();
     if (gemm.way == kernels::GemmWay::ordered)
         log::info("matrix products: own kernels ({}), because {}", gemm.instruction_set, gemm.reason);
@@ -63,8 +70,9 @@ OpenedModel open_model(Session& session, std::string const& path, std::vector<st
         opened.tokenizer = make_tokenizer(opened.info.tokenizer);
     });
     auto const pieces = static_cast<std::int64_t>(opened.tokenizer->table().pieces.size());
-    DType const compute = deck_of_overrides(overrides, opened.info.deck).options.job.precision.compute;
-    opened.model = std::make_unique<Model>(session.arena(), opened.config, session.grid(), pieces, compute);
+    PrecisionOptions const precision = deck_of_overrides(overrides, opened.info.deck).options.job.precision;
+    choose_bits(precision, session.arena().device());
+    opened.model = std::make_unique<Model>(session.arena(), opened.config, session.grid(), pieces, precision.compute);
     io::read_checkpoint(session.io(), path, opened.model->parameters(), nullptr);
     return opened;
 }

@@ -23,6 +23,9 @@ struct KvPages {
     TensorView pages;  // [page_count, 2 * kv_heads * head_size * 64]
     std::int64_t kv_heads = 0;
     std::int64_t head_size = 0;
+    // What the rows of a call of attention_forward() have stored, [rows, kv_heads, head_size], where it is at hand: may
+    // be read in the place of the pages, and is by cuDNN.
+    TensorView new_keys = {}, new_values = {};
 };
 
 // Consecutive rows of a batch that are consecutive positions of one sequence.

@@ -67,6 +67,8 @@ struct ForwardPass {
         kernels::rotary_forward(used(kept.query), used(buffers.positions), rotary, stream);
         kernels::rotary_forward(used(kept.key), used(buffers.positions), rotary, stream);
         kernels::store_kv(pages, used(kept.key), used(kept.value), batch.segments, stream);
+        pages.new_keys = used(kept.key);
+        pages.new_values = used(kept.value);
         kernels::attention_forward(used(kept.attended), used(kept.log_sum_exp), used(kept.query), pages, batch.segments,
                                    attention_scale(config), stream);
     }

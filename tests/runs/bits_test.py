@@ -53,6 +53,19 @@ class Bits(JobTest):
             self.assertEqual(numpy.concatenate(ends).tobytes(), draft["logprob"].tobytes())
         self.assertGreater(len(set(draft["logprob"].tolist())), 100)
 
+    def test_the_cpu_always_keeps_the_contract(self):
+        scores = []
+        for invariant in ("true", "false"):
+            output = self.folder / f"invariant-{invariant}.h5"
+            code, _, errors = program(["score", self.checkpoint, "--data", self.folder / "train.h5", "--output", output,
+                                       "--set", f"precision.batch_invariant={invariant}"],
+                                      environment={"SELVAGE_DEVICE": "cpu"})
+            self.assertEqual(code, 0, errors)
+            self.assertEqual(errors.count("changes nothing on this device"), int(invariant == "false"), errors)
+            with h5py.File(output, "r") as file:
+                scores.append(file["logprob"][()].tobytes())
+        self.assertEqual(*scores)
+
     def test_evaluate_repeats_the_run(self):
         code, output, errors = program(["evaluate", self.checkpoint, self.deck], 2)
         self.assertEqual(code, 0, errors)

@@ -32,8 +32,9 @@ int evaluate_file(MpiSession& mpi, Arguments const& arguments) {
     JobOptions const& options = deck.options.job;
     Session session(mpi, deck.options);
     // The deck that is given says how to compute, not the one that the model was trained with.
-    OpenedModel opened =
-        open_model(session, model_path, {fmt::format("precision.compute=\"{}\"", name_of(options.precision.compute))});
+    OpenedModel opened = open_model(session, model_path,
+                                    {fmt::format("precision.compute=\"{}\"", name_of(options.precision.compute)),
+                                     fmt::format("precision.batch_invariant={}", options.precision.batch_invariant)});
     std::unique_ptr<Corpus> heldout;
     agree(session.grid().world(), [&] {
         heldout = std::make_unique<Corpus>(session.io(), options.data.heldout, options.data.context,

@@ -35,6 +35,7 @@ class CudaDevice final : public Device {
     std::size_t memory_limit() const override { return properties_.totalGlobalMem; }
 
     void* allocate(std::size_t bytes) override {
+        use_on_this_thread();
         void* memory = nullptr;
         cudaError_t const status = cudaMalloc(&memory, bytes);
         if (status == cudaErrorMemoryAllocation) {
@@ -79,7 +80,9 @@ class CudaDevice final : public Device {
 
 int count_cuda_devices() {
     int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+    if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+    cudaGetLastError();  // not to be found again by the next call
+    return 0;
 }
 
 std::unique_ptr<Device> make_cuda_device(int index) { return std::make_unique<CudaDevice>(index); }

@@ -5,6 +5,7 @@
 #include "kernels/arguments.h"
 #include "kernels/attention_arguments.h"
 #include "kernels/cuda/attention_softmax.h"
+#include "kernels/cuda/cudnn_attention.h"
 #include "kernels/cuda/operations.h"
 
 namespace selvage::kernels::cuda {
@@ -188,6 +189,7 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
                        std::span<AttentionSegment const> segments, float scale, Stream& stream) {
     if (segments.empty() || queries.empty()) return;
     std::int64_t const heads = check_forward(out, queries, pages, segments);
+    if (library_attention_forward(out, log_sum_exp, queries, pages, segments, heads, scale, stream)) return;
     with_element(pages.pages,
                  [&]<class E>() { forward<E>(out, log_sum_exp, queries, pages, segments, heads, scale, stream); });
 }

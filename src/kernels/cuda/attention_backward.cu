@@ -5,6 +5,7 @@
 #include "kernels/arguments.h"
 #include "kernels/attention_arguments.h"
 #include "kernels/cuda/attention_work.h"
+#include "kernels/cuda/cudnn_attention.h"
 #include "kernels/cuda/elements.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/reduce.h"
@@ -67,6 +68,9 @@ void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_va
                         std::span<AttentionSegment const> segments, float scale, Stream& stream) {
     if (segments.empty() || queries.empty()) return;
     check_backward(queries, keys, segments);
+    if (library_attention_backward(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values,
+                                   segments, scale, stream))
+        return;
     with_element(queries, [&]<class E>() {
         backward<E>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments, scale,
                     stream);

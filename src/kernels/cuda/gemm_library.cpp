@@ -16,6 +16,7 @@
 
 #include "device/cuda/check.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/recording.h"
 
 namespace selvage::kernels::cuda {
 namespace {
@@ -248,10 +249,13 @@ class Library {
         batch_invariant_ = batch_invariant;
         plans_.clear();
         classes_.clear();
-        // Without a reduction no sum is split, neither by k nor otherwise.
-        std::uint32_t const schemes = batch_invariant ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_MASK;
+        // Without a reduction no sum is split, neither by k nor otherwise. The others would add parts in c's type.
+        std::uint32_t const schemes =
+            batch_invariant ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
         prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes);
     }
+
+    bool batch_invariant() const { return batch_invariant_; }
 
     bool multiply(MatrixProduct const& p, Stream& stream) {
         Kind const kind{p.a_transposed, p.b_transposed, !p.bias.empty(), p.c.dtype(), p.n, p.k};
@@ -344,12 +348,6 @@ class Library {
         return *members.reference;
     }
 
-    static void must_not_be_recorded(Stream& stream) {
-        cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-        SELVAGE_CUDA_CHECK(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream.native()), &status));
-        SELVAGE_CHECK(status == cudaStreamCaptureStatusNone, "the first product of a shape in a recorded stream");
-    }
-
     Context context_;
     Preference preference_;
     bool batch_invariant_ = true;
@@ -365,6 +363,8 @@ Library& library() {
 }  // namespace
 
 void set_batch_invariant(bool batch_invariant) { library().set_batch_invariant(batch_invariant); }
+bool batch_invariant() { return library().batch_invariant(); }
+std::string library_products() { return fmt::format("cuBLASLt {}'s first suggestions", cublasLtGetVersion()); }
 
 bool library_product(MatrixProduct const& p, Stream& stream) {
     bool const whole_eighths = p.n % 8 == 0 && (p.a_transposed ? p.m : p.k) % 8 == 0;  // rows are aligned
@@ -377,6 +377,8 @@ bool library_product(MatrixProduct const& p, Stream& stream) {
 namespace selvage::kernels::cuda {
 
 void set_batch_invariant(bool) {}
+bool batch_invariant() { return true; }
+std::string library_products() { return "own kernels"; }
 bool library_product(MatrixProduct const&, Stream&) { return false; }
 
 }  // namespace selvage::kernels::cuda
