@@ -111,6 +111,26 @@ TEST_P(AnyDevice, MoreMemoryThanThereIsIsAnErrorWithFigures) {
     EXPECT_NE(device_->allocate(64), nullptr);
 }
 
+// What a wait does while the GPU works; the end never comes, but the watch sees that.
+TEST(Watches, EndAWaitThatWouldNotEnd) {
+    struct Loses : Watch {
+        int looks = 0;
+        void look() override {
+            if (++looks == 3) fail(ExitCode::system, "lost a rank");
+        }
+    } watch;
+    Watches watches;
+    int asked = 0;
+    watches.wait_until([&] { return ++asked == 5; });
+    EXPECT_EQ(asked, 5);
+    watches.add(watch);
+    EXPECT_FALSE(watches.empty());
+    EXPECT_THROW(watches.wait_until([] { return false; }), Error);
+    EXPECT_EQ(watch.looks, 3);
+    watches.remove(watch);
+    EXPECT_TRUE(watches.empty());
+}
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool traps = false;
 #else
