@@ -1,46 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The sum of a step's gradients over all lanes, cut over the ranks, made while the last lane is still being computed.
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
-#include <exception>
 #include <functional>
 #include <memory>
-#include <mutex>
-#include <optional>
-#include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/error.h"
-#include "comm/communicator.h"
 #include "comm/ordered.h"
-#include "comm/tree_sum.h"
-#include "device/device.h"
+#include "comm/process_grid.h"
+#include "device/arena.h"
 #include "tensor/layout.h"
+#include "tensor/tensor.h"
 
 namespace selvage {
 
-// A flat fp32 vector is cut into pieces, each within the shard of one rank. A piece that is final on a rank goes to its
-// owner at once, who adds up what the ranks have of the tree over the lanes (see ordered.h) when it is there from all.
-// Pieces go from the end of the vector to its beginning on every rank: a backward pass finishes its gradients in about
-// that order. A thread with a communicator of its own does the work between the calls; where MPI does not allow
-// that, or Overlap::no asks for it, finish() does all of it. The bits are the same.
+// A flat fp32 vector is cut into pieces, each within the shard of one rank. A piece that is final on the ranks is
+// summed over the tree of the lanes (comm/ordered.h), and the sum goes to its owner. Pieces go from the end of the
+// vector to its beginning on every rank: a backward pass finishes its gradients in about that order.
 class ShardExchange {
   public:
-    enum class Overlap : std::uint8_t { no, yes };
-    static constexpr std::int64_t piece_elements = std::int64_t{1} << 18;
-
-    // Collective. shards: the elements that each rank owns, in rank order. thread_begins: called on the thread, if one
-    // is made, before anything else. device: in whose memory the rows are (null: in the host's); they go through host
-    // memory, a few pieces at a time. `data` and the device must outlive the exchange.
-    ShardExchange(Communicator& data, std::int64_t lanes, std::vector<Range> const& shards,
-                  Overlap overlap = Overlap::yes, std::function<void()> thread_begins = {}, Device* device = nullptr);
-    // Where a step was not finished the exchange is given up: see abandon().
-    ~ShardExchange();
+    virtual ~ShardExchange() = default;
+    ShardExchange() = default;
     ShardExchange(ShardExchange const&) = delete;
     ShardExchange& operator=(ShardExchange const&) = delete;
 
@@ -51,92 +33,34 @@ class ShardExchange {
     };
     // Starts a step. rows: of all lanes of this rank, in lane order; nothing of them is final yet. Right children need
     // not be added to their left siblings: that happens here, in the buffers of the left ones. Rows are the exchange's
-    // until finish() returns, but for the elements that are not final. Final means done, not only put into a stream.
-    // on_sum: called for each part of the shard, as positions in it, when its sum is in the last row; on the thread of
+    // until finish() returns, but for the elements that are not final. Final is what the arena's stream has been given
+    // all work of.
+    // on_sum: called for each part of the shard, as positions in it, when its sum is in the last row; on a thread of
     // the exchange or that of the caller, one call at a time.
     using OnSum = std::function<void(Range)>;
-    void begin(std::vector<Row> rows, OnSum on_sum = {});
+    virtual void begin(std::vector<Row> rows, OnSum on_sum = {}) = 0;
     // The elements from `first` on are final in all rows. Throws what another rank gave up with.
-    void final_from(std::int64_t first);
+    virtual void final_from(std::int64_t first) = 0;
     // All elements are final. Returns when the last row holds the sums in this rank's shard, and the rows are free.
     // Throws as final_from() does.
-    void finish();
+    virtual void finish() = 0;
     // For a rank that cannot finish the step that others are in: tells them why; they throw it, with this rank's name,
     // from their next call. The exchange is of no use afterwards. Does not wait for anyone. Never throws.
-    void abandon(ExitCode code, std::string const& message) noexcept;
+    virtual void abandon(ExitCode code, std::string const& message) noexcept = 0;
 
     // Pieces of this step that this rank had sent, or had found to be final and its own, so far. Any thread.
-    std::int64_t started_pieces() const { return started_.load(); }
-    // Time spent in finish(), from the beginning: what the backward pass did not hide.
-    double seconds() const { return seconds_; }
-
-  private:
-    struct Piece {
-        Range elements;  // of the flat vector
-        int owner = 0;
-    };
-    // One of this rank's pieces under way: what the other ranks send of it.
-    struct Slot {
-        Piece piece;
-        std::unique_ptr<float[]> values;
-        std::vector<std::unique_ptr<Transfer>> transfers;
-    };
-
-    // Rows of a piece, copied from device memory, and how many sends read them.
-    struct Staged {
-        explicit Staged(Device& device) : values(device) {}
-        HostBuffer values;
-        int sends = 0;
-    };
-    struct Sending {
-        std::unique_ptr<Transfer> transfer;
-        Staged* staged;
-    };
-
-    void work();      // of the thread
-    bool progress();  // does what can be done without waiting; false: that was nothing
-    bool hear_of_failure();
-    bool may_start(Piece const& piece) const;
-    void start(Piece const& piece);
-    Staged* free_staged() const;
-    std::vector<Row> rows_of(Range elements, Staged* staged);
-    static std::vector<Row> merged(std::vector<Row> const& rows, std::int64_t width);
-    void post_receives();
-    void add_up(Slot const& slot);
-    bool done() const {
-        return next_ == pieces_.size() && sends_.empty() && slots_in_use_.empty() && next_own_ == own_.size();
-    }
-    void rethrow();  // with the lock held
-    double seconds_ = 0;
-
-    std::unique_ptr<Communicator> communicator_;
-    std::size_t rank_;
-    std::vector<std::vector<LaneNode>> nodes_;  // by rank: the roots of what it sums
-    Range shard_;
-    std::vector<Piece> pieces_, own_;  // last first; own_: those of this rank
-    std::int64_t flat_size_ = 0;
-    TreeSum<float> tree_;
-    std::optional<Stream> stream_;  // of copies, where rows are in device memory; the same holds for staged_
-    std::vector<std::unique_ptr<Staged>> staged_;
-
-    std::mutex mutex_;  // guards the following
-    std::condition_variable wake_;
-    std::vector<Row> rows_;
-    std::function<void(Range)> on_sum_;
-    std::size_t next_ = 0;                        // of pieces_: those before have been started
-    std::size_t next_own_ = 0;                    // of own_: those before have a slot, or had one
-    std::size_t final_own_ = 0, summed_own_ = 0;  // of own_
-    std::deque<Sending> sends_;
-    std::deque<Slot> slots_in_use_;
-    std::vector<Slot> free_slots_;
-    bool finishing_ = false;  // the caller of finish() does the work
-    bool stopping_ = false;
-    std::exception_ptr failure_;
-
-    std::atomic<std::int64_t> final_from_;  // of the rows
-    std::atomic<std::int64_t> started_ = 0;
-    std::atomic<bool> failed_ = false;
-    std::thread thread_;  // last: it uses all of the above
+    virtual std::int64_t started_pieces() const = 0;
+    // Time from the beginning that finish() took when the work of the arena's stream was done: what the backward pass
+    // did not hide.
+    virtual double seconds() const = 0;
 };
+
+// Between the ranks of the data axis: in the GPUs' streams where the grid has NCCL, else by a thread and MPI
+// (comm/device_shard_exchange.h, comm/host_shard_exchange.h); the bits are the same. Collective. shards: the elements
+// that each rank owns, in rank order. add(to, from, stream) puts to += from into the stream. thread_begins: called on
+// the thread, if one is made, before anything else. Grid and arena must outlive the exchange.
+std::unique_ptr<ShardExchange> make_shard_exchange(
+    Arena& arena, ProcessGrid const& grid, std::int64_t lanes, std::vector<Range> const& shards,
+    std::function<void(TensorView to, TensorView from, Stream& stream)> add, std::function<void()> thread_begins = {});
 
 }  // namespace selvage

@@ -18,6 +18,7 @@ class StreamQueue {
     virtual ~StreamQueue() = default;
     virtual void* native() const = 0;
     virtual void synchronize() = 0;
+    virtual bool done() const = 0;
     virtual void const* upload(void const* host, std::size_t bytes) = 0;
     // Any size. `host` may be reused on return.
     virtual void copy_to_device(void* device_memory, void const* host, std::size_t bytes) = 0;
@@ -53,6 +54,8 @@ class Stream {
     DeviceKind device() const { return device_; }
     // Returns when everything that was put in before is done.
     void synchronize();
+    // Whether it would return at once.
+    bool done() const { return queue_ == nullptr || queue_->done(); }
     // The event stands for what is in this stream now; a later record() replaces that.
     void record(Event& event);
     // What comes later in this stream starts after what `event` stands for.

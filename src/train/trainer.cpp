@@ -110,7 +110,7 @@ struct Trainer::State {
     std::int64_t overlapped_pieces = 0;
     std::optional<Stream> squares_stream;   // of what the exchange's thread puts in
     std::optional<ShardedLaneSum> sharded;  // Shard::gradients, among several ranks
-    std::optional<ShardExchange> exchange;  // the other among several ranks; last: its thread uses the others
+    std::unique_ptr<ShardExchange> exchange;  // the other among several ranks; last: its thread uses the others
 };
 
 Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, TrainOptions const& options_)
@@ -148,8 +148,8 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
             kernels::set_threads(1);
             device.use_on_this_thread();
         };
-        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), ShardExchange::Overlap::yes, thread_begins,
-                         &device);
+        exchange = make_shard_exchange(arena, grid, options.lanes, optimizer.shards(), kernels::add_in_place,
+                                       thread_begins);
     }
     constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
     cache_of(PackedSequences::pages_for(options.micro_batch_tokens,
@@ -244,7 +244,6 @@ TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const
     }
     try {
         run_lanes(rows, plan);
-        stream.synchronize();  // what a lane without rows has put in
         exchange->finish();
     } catch (Error const& error) {
         exchange->abandon(error.code(), error.what());

@@ -23,7 +23,7 @@ using Bytes = std::vector<std::byte>;
 // What rank `from` sends to rank `to`.
 Bytes pattern(std::size_t from, std::size_t to, std::size_t bytes) {
     Bytes out(bytes);
-    for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(from * 37 + to * 11 + i);
+    for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(from * 37 + to * 11 + i % 251);
     return out;
 }
 
@@ -110,10 +110,10 @@ TEST_P(OnDevice, AllGatherInPlaceWithUnequalCounts) {
 
 TEST_P(OnDevice, AllToAllWithUnequalCounts) {
     for (std::size_t const more : {std::size_t{0}, many_bytes}) {
-        // Rank 0 sends `more` to the last one; rank r sends nothing to rank r + 1.
+        // The last rank sends `more` to rank 0; rank r sends nothing to rank r + 1.
         auto const count = [&](std::size_t from, std::size_t to) {
             if (to == from + 1 && more == 0) return std::size_t{0};
-            return 3 * from + to + (from == 0 && to + 1 == ranks_ ? more : 0);
+            return 3 * from + to + (to == 0 && from + 1 == ranks_ ? more : 0);
         };
         std::vector<std::size_t> send_counts, recv_counts;
         std::vector<Bytes> to_send, wanted;

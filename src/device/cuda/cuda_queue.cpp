@@ -122,8 +122,9 @@ class Queue final : public StreamQueue {
     void* native() const override { return stream_; }
     void synchronize() override {
         if (watches_.empty()) return SELVAGE_CUDA_CHECK(cudaStreamSynchronize(stream_));
-        watches_.wait_until([this] { return is_done(cudaStreamQuery(stream_)); });
+        watches_.wait_until([this] { return done(); });
     }
+    bool done() const override { return is_done(cudaStreamQuery(stream_)); }
 
     void const* upload(void const* host, std::size_t bytes) override {
         std::size_t const wanted = padded(bytes) * uploads_that_last;
