@@ -108,6 +108,22 @@ class PinnedRing {
     std::size_t used_ = 0;
 };
 
+class CudaRecording final : public Recording {
+  public:
+    explicit CudaRecording(cudaGraph_t graph) {
+        cudaError_t const status = cudaGraphInstantiate(&graph_, graph, 0);
+        cudaGraphDestroy(graph);
+        check_cuda(status, "cudaGraphInstantiate", __FILE__, __LINE__);
+    }
+    CudaRecording(CudaRecording const&) = delete;
+    CudaRecording& operator=(CudaRecording const&) = delete;
+    ~CudaRecording() override { cudaGraphExecDestroy(graph_); }
+    cudaGraphExec_t graph() const { return graph_; }
+
+  private:
+    cudaGraphExec_t graph_ = nullptr;
+};
+
 class Queue final : public StreamQueue {
   public:
     explicit Queue(Watches& watches) : watches_(watches) {
@@ -127,6 +143,7 @@ class Queue final : public StreamQueue {
     bool done() const override { return is_done(cudaStreamQuery(stream_)); }
 
     void const* upload(void const* host, std::size_t bytes) override {
+        expect_no_recording("upload");
         std::size_t const wanted = padded(bytes) * uploads_that_last;
         if (uploads_ == nullptr || uploads_->half() < wanted) {
             std::size_t const half = std::max({wanted, first_half, uploads_ == nullptr ? 0 : 2 * uploads_->half()});
@@ -141,6 +158,7 @@ class Queue final : public StreamQueue {
     }
 
     void copy_to_device(void* device_memory, void const* host, std::size_t bytes) override {
+        expect_no_recording("copy_to_device");
         if (bytes >= worth_asking && is_pinned(host)) {
             SELVAGE_CUDA_CHECK(cudaMemcpyAsync(device_memory, host, bytes, cudaMemcpyHostToDevice, stream_));
             return synchronize();  // the caller may write to it again
@@ -159,6 +177,7 @@ class Queue final : public StreamQueue {
     }
 
     void download(void* host, void const* device_memory, std::size_t bytes) override {
+        expect_no_recording("download");
         if (bytes >= worth_asking && is_pinned(host)) {
             SELVAGE_CUDA_CHECK(cudaMemcpyAsync(host, device_memory, bytes, cudaMemcpyDeviceToHost, stream_));
             return synchronize();
@@ -182,7 +201,30 @@ class Queue final : public StreamQueue {
         return scratch_;
     }
 
+    // What another thread does, on streams of its own, is not in the way.
+    void begin_recording() override {
+        SELVAGE_CUDA_CHECK(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+        recording_ = true;
+    }
+    std::unique_ptr<Recording> end_recording(bool keep) override {
+        recording_ = false;
+        cudaGraph_t graph = nullptr;
+        cudaError_t const status = cudaStreamEndCapture(stream_, &graph);
+        if (!keep) {
+            cudaGetLastError();
+            if (graph != nullptr) cudaGraphDestroy(graph);
+            return nullptr;
+        }
+        check_cuda(status, "cudaStreamEndCapture", __FILE__, __LINE__);
+        return std::make_unique<CudaRecording>(graph);
+    }
+    void replay(Recording& recording) override {
+        SELVAGE_CUDA_CHECK(cudaGraphLaunch(static_cast<CudaRecording&>(recording).graph(), stream_));
+    }
+
   private:
+    void expect_no_recording(char const* call) const { SELVAGE_CHECK(!recording_, "{} while a stream records", call); }
+
     void copy_through(std::byte* device_memory, void const* host, std::size_t bytes, std::byte* pinned) {
         if (bytes == 0) return;
         std::memcpy(pinned, host, bytes);
@@ -191,6 +233,7 @@ class Queue final : public StreamQueue {
 
     Watches& watches_;
     cudaStream_t stream_ = nullptr;
+    bool recording_ = false;
     std::unique_ptr<PinnedRing> uploads_;  // offsets are those in `uploaded_` too
     std::byte* uploaded_ = nullptr;
     std::unique_ptr<PinnedRing> pieces_;
