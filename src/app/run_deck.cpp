@@ -71,6 +71,9 @@ void bind_grid(Deck& deck, GridOptions& grid) {
     deck.bind("grid.expert", grid.expert, "ranks that split experts", between(1, 1 << 20));
     deck.bind("grid.pipeline", grid.pipeline, "ranks that split layers", between(1, 1 << 20));
     deck.bind("grid.data", grid.data, "ranks that split the batch; 0: all remaining", between(0, 1 << 20));
+    deck.bind_choice("grid.transport", grid.transport,
+                     {{"automatic", Transport::automatic}, {"staged", Transport::staged}, {"nccl", Transport::nccl}},
+                     "how GPU memory goes from rank to rank: NCCL where every rank has a GPU, or through host memory");
 }
 
 void bind_generate(Deck& deck, GenerateOptions& generate) {

@@ -20,9 +20,6 @@ std::unique_ptr<Device> choose_device(Communicator& world) {
     int const gpus = count_gpus();
     char const* const wanted = std::getenv("SELVAGE_DEVICE");
     std::string const name = wanted != nullptr && *wanted != '\0' ? wanted : gpus > 0 ? "cuda" : "cpu";
-    if (name == "cuda" && gpus > 0 && node->size() > gpus && node->rank() == 0)
-        log::info("{} ranks share {} GPUs on a node; what they send each other goes through host memory", node->size(),
-                  gpus);
     std::unique_ptr<Device> device;
     agree(world, [&] { device = make_device(name, gpus > 0 ? node->rank() % gpus : 0); });
     if (name != "cpu") log::info("device: {}", device->description());
@@ -37,10 +34,11 @@ void choose_bits(PrecisionOptions const& options, Device const& device) {
 }  // namespace
 
 Session::Session(MpiSession& mpi, RunDeck const& options)
-    : grid_(std::make_unique<ProcessGrid>(mpi.world(), options.grid)),
-      device_(choose_device(grid_->world())),
+    : device_(choose_device(*mpi.world())),
+      grid_(std::make_unique<ProcessGrid>(mpi.world(), options.grid)),
       arena_(*device_),
       io_(std::make_unique<io::IoThread>(grid_->world(), mpi.has_threads())) {
+    grid_->connect(*device_);
     kernels::set_threads(options.job.train.threads_per_rank);
     choose_bits(options.job.precision, *device_);
     kernels::GemmReport const& gemm = kernels::choose_gemm();

@@ -24,8 +24,8 @@ class Session {
     bool is_root() const { return grid_->is_root(); }
 
   private:
-    std::unique_ptr<ProcessGrid> grid_;
     std::unique_ptr<Device> device_;
+    std::unique_ptr<ProcessGrid> grid_;
     Arena arena_;
     std::unique_ptr<io::IoThread> io_;
 };

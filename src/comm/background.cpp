@@ -2,16 +2,15 @@
 #include "comm/background.h"
 
 #include <chrono>
-#include <cstring>
+#include <optional>
 #include <utility>
-#include <vector>
 
 #include "base/timer.h"
+#include "comm/failure_notice.h"
 
 namespace selvage {
 namespace {
 
-constexpr int failure_tag = 31000;  // above those of any work
 // The thread looks this often for what has come: a core that it shares with the computation hardly notices.
 constexpr auto pause = std::chrono::milliseconds(1);
 constexpr auto short_pause = std::chrono::microseconds(50);  // in work_until(), where there is nothing else to do
@@ -83,7 +82,7 @@ bool Background::try_step() {
 void Background::fail_here(ExitCode code, std::string const& message, std::exception_ptr failure) noexcept {
     give_up(std::move(failure));
     try {
-        tell_others(code, message);
+        send_failure(*communicator_, code, message);
     } catch (...) {  // the first failure is the one to report
     }
 }
@@ -97,26 +96,11 @@ void Background::give_up(std::exception_ptr failure) noexcept {
     }
 }
 
-// A message of the failing rank: its exit code, then its words.
 bool Background::hear_of_failure() {
-    Message message;
-    if (!communicator_->poll(failure_tag, message)) return false;
-    std::int32_t code = 0;
-    std::memcpy(&code, message.bytes.data(), sizeof code);
-    std::string const text(reinterpret_cast<char const*>(message.bytes.data()) + sizeof code,
-                           message.bytes.size() - sizeof code);
-    give_up(std::make_exception_ptr(  // that rank's buffers may be gone soon
-        Error(static_cast<ExitCode>(code), fmt::format("{} (on rank {})", text, message.source))));
+    std::optional<Error> const failure = poll_failure(*communicator_);
+    if (!failure) return false;
+    give_up(std::make_exception_ptr(*failure));  // that rank's buffers may be gone soon
     return true;
-}
-
-void Background::tell_others(ExitCode code, std::string const& message) {
-    std::vector<std::byte> bytes(sizeof(std::int32_t) + message.size());
-    auto const number = static_cast<std::int32_t>(code);
-    std::memcpy(bytes.data(), &number, sizeof number);
-    std::memcpy(bytes.data() + sizeof number, message.data(), message.size());
-    for (int r = 0; r < communicator_->size(); ++r)
-        if (r != communicator_->rank()) communicator_->send(bytes, r, failure_tag);
 }
 
 void Background::abandon(ExitCode code, std::string const& message) noexcept try {

@@ -36,7 +36,7 @@ class Background {
 
     void stop();  // of the thread, in the middle of what it does
 
-    // For the work alone, with tags from 1 on. Not while the other thread may use it: take the lock.
+    // For the work alone, with small tags. Not while the other thread may use it: take the lock.
     Communicator& communicator() { return *communicator_; }
     bool has_thread() const { return thread_.joinable(); }
     // Holds the thread off. Throws what this or another rank failed with.
@@ -61,7 +61,6 @@ class Background {
     bool hear_of_failure();
     void give_up(std::exception_ptr failure) noexcept;
     void fail_here(ExitCode code, std::string const& message, std::exception_ptr failure) noexcept;
-    void tell_others(ExitCode code, std::string const& message);
 
     std::unique_ptr<Communicator> communicator_;
     Work work_;

@@ -43,7 +43,8 @@ class Communicator {
     // counts[r] bytes from rank r, laid out in rank order in recv. `send` may be its own part of recv, in place.
     virtual void all_gather_v(std::span<std::byte const> send, std::span<std::byte> recv,
                               std::span<std::size_t const> counts) = 0;
-    // Rank r gets send_counts[r] bytes from here; from rank r come recv_counts[r]; both in rank order.
+    // Rank r gets send_counts[r] bytes from here; from rank r come recv_counts[r]; both in rank order. Two ranks with
+    // nothing for each other do not wait for each other, and one with nothing at all need not call.
     virtual void all_to_all_v(std::span<std::byte const> send, std::span<std::size_t const> send_counts,
                               std::span<std::byte> recv, std::span<std::size_t const> recv_counts) = 0;
     virtual void all_reduce(std::span<std::int64_t> values, Reduction reduction) = 0;

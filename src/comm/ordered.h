@@ -15,6 +15,12 @@ namespace selvage {
 // children 2n and 2n+1, lane l is the leaf lanes + l.
 using LaneNode = std::int64_t;
 
+// What a rank has of the tree: the sum over the lanes of `node`, a vector of full length.
+struct LaneRow {
+    LaneNode node = 0;
+    float* values = nullptr;
+};
+
 // The largest subtrees that make up a range of lanes, in lane order: what is left after adding up locally.
 std::vector<LaneNode> subtree_roots(Range lanes_of_rank, std::int64_t lanes);
 

@@ -16,7 +16,7 @@ std::span<float> values_of(float* values, std::int64_t width) { return {values, 
 }  // namespace
 
 PieceExchange::PieceExchange(Communicator& data, std::vector<Range> const& shards, std::size_t most_rows,
-                             Overlap overlap, std::function<void()> thread_begins, Device* device)
+                             Overlap overlap, std::function<void()> thread_begins, Arena* arena)
     : rank_(static_cast<std::size_t>(data.rank())) {
     auto const ranks = static_cast<std::size_t>(data.size());
     SELVAGE_CHECK(shards.size() == ranks, "{} shards for {} ranks", shards.size(), ranks);
@@ -32,9 +32,10 @@ PieceExchange::PieceExchange(Communicator& data, std::vector<Range> const& shard
     auto const longest = static_cast<std::size_t>(std::min(piece_elements, shards[rank_].size()));
     for (std::size_t i = 0; i < std::min(slots, own_.size()); ++i)
         free_slots_.push_back({{}, std::unique_ptr<float[]>(new float[most_rows * longest]), {}});
-    if (device != nullptr && device->kind() != DeviceKind::cpu) {
-        stream_.emplace(*device);
-        for (std::size_t i = 0; i < most_staged; ++i) staged_.push_back(std::make_unique<Staged>(*device));
+    if (arena != nullptr && arena->device().kind() != DeviceKind::cpu) {
+        main_ = arena->stream();
+        stream_.emplace(arena->device());
+        for (std::size_t i = 0; i < most_staged; ++i) staged_.push_back(std::make_unique<Staged>(arena->device()));
     }
     next_ = pieces_.size();  // no step yet
     next_own_ = final_own_ = handed_own_ = own_.size();
@@ -61,12 +62,14 @@ void PieceExchange::begin(std::vector<Row> rows, std::vector<std::vector<LaneNod
 }
 
 void PieceExchange::final_from(std::int64_t first) {
+    if (main_) main_->synchronize();
     final_from_.store(std::min(first, final_from_.load(std::memory_order_relaxed)), std::memory_order_release);
     background_->check();
     background_->wake();
 }
 
 void PieceExchange::finish() {
+    if (main_) main_->synchronize();
     final_from_.store(0, std::memory_order_release);
     background_->work_until([this] { return done(); });
 }

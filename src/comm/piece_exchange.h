@@ -13,7 +13,7 @@
 
 #include "comm/background.h"
 #include "comm/ordered.h"
-#include "device/device.h"
+#include "device/arena.h"
 #include "tensor/layout.h"
 
 namespace selvage {
@@ -27,21 +27,17 @@ class PieceExchange {
     static constexpr std::int64_t piece_elements = std::int64_t{1} << 18;
 
     // Collective. shards: the elements that each rank owns, in rank order. most_rows: of all other ranks together.
-    // thread_begins: called on the thread, if one is made, before anything else. device: in whose memory the rows are
-    // (null: in the host's); they go through host memory, a few pieces at a time. `data` and the device must outlive
+    // thread_begins: called on the thread, if one is made, before anything else. arena: in whose memory the rows are
+    // (null: in the host's); they go through host memory, a few pieces at a time. `data` and the arena must outlive
     // the exchange.
     PieceExchange(Communicator& data, std::vector<Range> const& shards, std::size_t most_rows, Overlap overlap,
-                  std::function<void()> thread_begins, Device* device);
+                  std::function<void()> thread_begins, Arena* arena);
     // Where a step was not finished the exchange is given up: see abandon().
     ~PieceExchange() { background_->stop(); }
     PieceExchange(PieceExchange const&) = delete;
     PieceExchange& operator=(PieceExchange const&) = delete;
 
-    // What a rank has of the tree over the lanes (comm/ordered.h): the sum over the lanes of `node`, full length.
-    struct Row {
-        LaneNode node = 0;
-        float* values = nullptr;
-    };
+    using Row = LaneRow;
     // A piece of this rank's shard, there from all ranks.
     struct Arrived {
         Range elements;                // of the flat vector
@@ -54,7 +50,7 @@ class PieceExchange {
     // Starts a step. rows: of all lanes of this rank, in lane order; nothing of them is final yet. Right children need
     // not be added to their left siblings: that happens here, in the buffers of the left ones, before rows are sent.
     // nodes: by rank, the roots of what it sums. Rows are the exchange's until finish() returns, but for the elements
-    // that are not final. Final means done, not only put into a stream.
+    // that are not final. Final is what the arena's stream has been given all work of; final_from() waits for it.
     void begin(std::vector<Row> rows, std::vector<std::vector<LaneNode>> nodes, OnPiece on_piece);
     // The elements from `first` on are final in all rows. Throws what another rank gave up with.
     void final_from(std::int64_t first);
@@ -109,7 +105,8 @@ class PieceExchange {
     std::size_t rank_;
     std::vector<Piece> pieces_, own_;  // last first; own_: those of this rank
     std::int64_t flat_size_ = 0;
-    std::optional<Stream> stream_;  // of copies, where rows are in device memory; the same holds for staged_
+    // Where rows are in device memory: the stream whose work makes them, that of copies, and the copies.
+    std::optional<Stream> main_, stream_;
     std::vector<std::unique_ptr<Staged>> staged_;
 
     // The background's lock guards the following.

@@ -2,6 +2,7 @@
 #include "comm/process_grid.h"
 
 #include "base/error.h"
+#include "base/log.h"
 
 namespace selvage {
 
@@ -10,7 +11,8 @@ char const* name_of(Axis axis) {
     return names[static_cast<int>(axis)];
 }
 
-ProcessGrid::ProcessGrid(std::unique_ptr<Communicator> world, GridOptions const& options) : world_(std::move(world)) {
+ProcessGrid::ProcessGrid(std::unique_ptr<Communicator> world, GridOptions const& options)
+    : world_(std::move(world)), transport_(options.transport) {
     std::array<std::int64_t, axis_count> sizes = {options.tensor, options.context, options.expert, options.pipeline,
                                                   options.data};
     std::int64_t others = 1;
@@ -45,6 +47,28 @@ ProcessGrid::ProcessGrid(std::unique_ptr<Communicator> world, GridOptions const&
             world_->split(static_cast<int>(rank - along * below), static_cast<int>(along));
         below *= size;
     }
+}
+
+void ProcessGrid::connect(Device& device) {
+    TransportChoice const choice = choose_transport(*world_, device, transport_);
+    agree(*world_, [&] {
+        for (std::size_t a = 0; a < axes_.size(); ++a) {
+            // A rank alone sends nothing: it needs no NCCL.
+            Transport const transport = axes_[a]->size() > 1 ? choice.transport : Transport::staged;
+            collectives_[a] = make_device_collectives(*axes_[a], device, transport);
+        }
+    });
+    connected_ = &device;
+    if (device.kind() == DeviceKind::cpu || world_->size() == 1) return;
+    if (choice.transport == Transport::nccl)
+        log::info("ranks exchange device memory by NCCL");
+    else
+        log::info("ranks exchange device memory through the host's: {}", choice.reason);
+}
+
+std::shared_ptr<DeviceCollectives> ProcessGrid::collectives(Axis axis, Device& device) const {
+    if (connected_ == &device) return collectives_[static_cast<std::size_t>(axis)];
+    return make_device_collectives(this->axis(axis), device);
 }
 
 std::string ProcessGrid::description() const {

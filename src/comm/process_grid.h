@@ -7,6 +7,7 @@
 #include <string>
 
 #include "comm/communicator.h"
+#include "comm/device_collectives.h"
 
 namespace selvage {
 
@@ -20,6 +21,7 @@ struct GridOptions {
     std::int64_t expert = 1;
     std::int64_t pipeline = 1;
     std::int64_t data = 0;  // 0: all remaining ranks
+    Transport transport = Transport::automatic;
 };
 
 class ProcessGrid {
@@ -27,6 +29,12 @@ class ProcessGrid {
     // Collective over `world`, which it keeps. Errors (bad_data): an axis below 1, axes that do not multiply to the
     // number of ranks, or an axis that is not built yet with a size above 1.
     ProcessGrid(std::unique_ptr<Communicator> world, GridOptions const& options);
+
+    // Chooses how memory of `device` goes from rank to rank (comm/transport.h, its errors), and makes what that takes,
+    // for all axes. Collective over the world, once, before collectives() is used; the device must outlive the grid.
+    void connect(Device& device);
+    // Of the device's memory along `axis`: what connect() made, or, without it, staged ones for the caller alone.
+    std::shared_ptr<DeviceCollectives> collectives(Axis axis, Device& device) const;
 
     Communicator& world() const { return *world_; }
     // The ranks that differ from this one along `axis` alone.
@@ -40,6 +48,9 @@ class ProcessGrid {
   private:
     std::unique_ptr<Communicator> world_;
     std::array<std::unique_ptr<Communicator>, axis_count> axes_;
+    Transport transport_;
+    Device const* connected_ = nullptr;
+    std::array<std::shared_ptr<DeviceCollectives>, axis_count> collectives_;
 };
 
 }  // namespace selvage

@@ -27,8 +27,7 @@ ShardedLaneSum::ShardedLaneSum(Arena& arena, Communicator& data, std::int64_t la
       accumulator_(before_),
       callers_(arena.stream()),
       stream_(arena.device()),
-      exchange_(data, shards_, static_cast<std::size_t>(data.size() - 1), overlap, std::move(thread_begins),
-                &arena.device()) {
+      exchange_(data, shards_, static_cast<std::size_t>(data.size() - 1), overlap, std::move(thread_begins), &arena) {
     // All buffers are made here: of lanes as a step has them.
     for (std::int64_t lane = 0; lane < lanes_; ++lane) {
         accumulator_.begin_lane();

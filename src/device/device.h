@@ -6,6 +6,7 @@
 #include <string>
 
 #include "device/stream.h"
+#include "device/watch.h"
 
 namespace selvage {
 
@@ -30,9 +31,14 @@ class Device {
     virtual void synchronize() {}
     // For threads other than the one that made the device: before they launch kernels on it.
     virtual void use_on_this_thread() {}
+    // What looks while the host waits for one of the streams, and may throw from there.
+    Watches& watches() { return watches_; }
     // For Stream and Event; null where calls have done their work when they return.
     virtual std::unique_ptr<StreamQueue> make_queue() { return nullptr; }
     virtual std::unique_ptr<EventMark> make_event() { return nullptr; }
+
+  private:
+    Watches watches_;
 };
 
 // `name` is "cpu"; "cuda", the GPU `index` of those that the process sees; or, in builds with SELVAGE_EMULATION,

@@ -26,6 +26,18 @@ void Stream::wait(Event const& event) {
     if (event.mark_ != nullptr) event.mark_->wait(*queue_);
 }
 
+std::unique_ptr<Recording> Stream::record_work(std::function<void()> const& work) {
+    if (queue_ == nullptr) return nullptr;
+    queue_->begin_recording();
+    try {
+        work();
+    } catch (...) {
+        queue_->end_recording(false);
+        throw;
+    }
+    return queue_->end_recording(true);
+}
+
 void* Stream::native() const { return queue_ == nullptr ? nullptr : queue_->native(); }
 
 }  // namespace selvage

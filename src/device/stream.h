@@ -3,6 +3,7 @@
 // In-order queues of work, and the small things that go along with the work.
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -12,12 +13,19 @@ enum class DeviceKind : std::uint8_t { cpu, cuda };
 
 class Device;
 
+// Work that a stream has recorded, see Stream::record_work().
+class Recording {
+  public:
+    virtual ~Recording() = default;
+};
+
 // What a device that works by itself has behind a Stream. Devices make it; kernels use upload(), download(), scratch().
 class StreamQueue {
   public:
     virtual ~StreamQueue() = default;
     virtual void* native() const = 0;
     virtual void synchronize() = 0;
+    virtual bool done() const = 0;
     virtual void const* upload(void const* host, std::size_t bytes) = 0;
     // Any size. `host` may be reused on return.
     virtual void copy_to_device(void* device_memory, void const* host, std::size_t bytes) = 0;
@@ -25,6 +33,10 @@ class StreamQueue {
     virtual void copy(void* to, void const* from, std::size_t bytes) = 0;
     virtual void download(void* host, void const* device_memory, std::size_t bytes) = 0;
     virtual void* scratch(std::size_t bytes) = 0;
+    // Of what is put in between the two; keep: false after an error, there is no recording then.
+    virtual void begin_recording() = 0;
+    virtual std::unique_ptr<Recording> end_recording(bool keep) = 0;
+    virtual void replay(Recording& recording) = 0;
 };
 
 // A place in a stream, for other streams to wait for.
@@ -53,10 +65,18 @@ class Stream {
     DeviceKind device() const { return device_; }
     // Returns when everything that was put in before is done.
     void synchronize();
+    // Whether it would return at once.
+    bool done() const { return queue_ == nullptr || queue_->done(); }
     // The event stands for what is in this stream now; a later record() replaces that.
     void record(Event& event);
     // What comes later in this stream starts after what `event` stands for.
     void wait(Event const& event);
+    // What work() puts into the stream is not done, but kept: kernels with the arguments that they were given, copies
+    // within the device, scratch(). Everything else that touches the stream is an error, and so is memory that is
+    // allocated: run the same work once before. Null on the CPU, where work() is not called.
+    std::unique_ptr<Recording> record_work(std::function<void()> const& work);
+    // Does what was recorded, as one piece of work. The memory that it names must be there.
+    void replay(Recording& recording) { queue_->replay(recording); }
     void* native() const;  // cudaStream_t; null where there is none
     StreamQueue* queue() const { return queue_.get(); }
 

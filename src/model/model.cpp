@@ -12,7 +12,7 @@ namespace selvage {
 Model::Model(Arena& arena, ModelConfig config, ProcessGrid const& grid, std::int64_t pieces, DType compute,
              Parameters parameters)
     : config_((validate(config), std::move(config))),
-      tensor_axis_(std::make_unique<TensorAxis>(arena, grid.axis(Axis::tensor))),
+      tensor_axis_(std::make_unique<TensorAxis>(arena, grid)),
       local_(config_on(config_, tensor_axis_->rank(), tensor_axis_->size())),
       compute_(compute),
       drawable_ids_(pieces == 0 ? config_.vocabulary : std::min(pieces, config_.vocabulary)),

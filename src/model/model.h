@@ -132,8 +132,8 @@ class Model {
     // [flat_size] (whose padding is zero), for the batch of the last forward on this workspace (Keep::activations),
     // which must be whole sequences. Returns the loss sum in fp64, in row order. Never holds more than `logit_rows`
     // rows of logits. Uses the activations up: once per forward; `cache` is for what is computed again.
-    // `is_final` (may be empty) is told, now and then, that this call writes no more to the elements from `first` on of
-    // the flat vector; the last time, with 0, at the end.
+    // `is_final` (may be empty) is told, now and then, that this call puts no more into the stream that writes to the
+    // elements from `first` on of the flat vector; the last time, with 0, at the end.
     using GradientsFinal = std::function<void(std::int64_t first)>;
     double backward(TokenBatch const& batch, std::span<std::int32_t const> targets, std::span<float const> weights,
                     KvCache& cache, Workspace& workspace, TensorView gradients,

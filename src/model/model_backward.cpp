@@ -212,9 +212,7 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
                        GradientsFinal const& is_final) {
     // Parameters lie in the order of the forward pass.
     auto const final_from = [&](std::int64_t first) {
-        if (!is_final) return;
-        stream_.synchronize();
-        is_final(first);
+        if (is_final) is_final(first);
     };
     Workspace::Buffers& buffers = workspace.buffers();
     SELVAGE_CHECK(buffers.head.has_value(), "workspace without activations");

@@ -14,7 +14,8 @@ namespace selvage {
 class TensorAxis {
   public:
     // Both must outlive this.
-    TensorAxis(Arena& arena, Communicator& ranks) : arena_(arena), collectives_(ranks, arena.device()) {}
+    TensorAxis(Arena& arena, ProcessGrid const& grid)
+        : arena_(arena), collectives_(grid, Axis::tensor, arena.device()) {}
     Communicator& ranks() const { return collectives_.ranks(); }
     int rank() const { return ranks().rank(); }
     int size() const { return ranks().size(); }

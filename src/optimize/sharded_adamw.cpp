@@ -35,8 +35,8 @@ ShardedAdamW::ShardedAdamW(Arena& arena, ProcessGrid const& grid, ParameterSet& 
       options_(options),
       rank_(grid.coordinate(Axis::data)),
       stream_(arena.stream()),
-      data_collectives_(grid.data(), arena.device()),
-      tensor_collectives_(grid.axis(Axis::tensor), arena.device()) {
+      data_collectives_(grid, Axis::data, arena.device()),
+      tensor_collectives_(grid, Axis::tensor, arena.device()) {
     std::int64_t const ranks = grid.size(Axis::data);
     BlockSplit const split(parameters.flat_size(), ParameterSet::block_elements, ranks);
     shards_ = parameters.shards(ranks);

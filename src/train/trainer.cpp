@@ -129,7 +129,7 @@ struct Trainer::State {
     std::optional<Stream> squares_stream;  // of what the exchange's thread puts in
     // Among several ranks one of these, the first beyond Shard::optimizer; last: their threads use the others.
     std::optional<ShardedLaneSum> sharded;
-    std::optional<ShardExchange> exchange;
+    std::unique_ptr<ShardExchange> exchange;
 };
 
 Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, TrainOptions const& options_)
@@ -170,7 +170,8 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
     }
     if (several && !sharded) {
         squares_stream.emplace(device);
-        exchange.emplace(grid.data(), options.lanes, optimizer.shards(), Overlap::yes, thread_begins, &device);
+        exchange =
+            make_shard_exchange(arena, grid, options.lanes, optimizer.shards(), kernels::add_in_place, thread_begins);
     }
     constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
     cache_of(PackedSequences::pages_for(options.micro_batch_tokens,
@@ -287,7 +288,6 @@ TensorView Trainer::State::sum_lanes(std::span<Woven const> rows, StepPlan const
         if (sharded) return run_turns(rows, plan);
         run_lanes(rows, plan);
         if (!exchange) return gradients[accumulator.roots().front().second].view();  // the root of the whole tree
-        stream.synchronize();  // what a lane without rows has put in
         exchange->finish();
     } catch (Error const& error) {
         abandon(error.code(), error.what());

@@ -3,12 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
+#include "comm/process_grid.h"
 #include "device/arena.h"
 #include "support/test_main.h"
 
@@ -20,7 +23,7 @@ using Bytes = std::vector<std::byte>;
 // What rank `from` sends to rank `to`.
 Bytes pattern(std::size_t from, std::size_t to, std::size_t bytes) {
     Bytes out(bytes);
-    for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(from * 37 + to * 11 + i);
+    for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(from * 37 + to * 11 + i % 251);
     return out;
 }
 
@@ -29,7 +32,7 @@ class OnDevice : public testing::TestWithParam<char const*> {
   protected:
     void SetUp() override {
         try {
-            device_ = make_device(GetParam());
+            device_ = make_device(GetParam(), count_gpus() > 0 ? world_->rank() % count_gpus() : 0);
         } catch (Error const& error) {
             char const* const required = std::getenv("SELVAGE_REQUIRE_GPU");
             if (required != nullptr && std::string(required) == "1" && std::string(GetParam()) == "cuda") throw;
@@ -37,7 +40,8 @@ class OnDevice : public testing::TestWithParam<char const*> {
         }
         arena_.emplace(*device_);
         stream_.emplace(*device_);
-        collectives_ = make_device_collectives(*world_, *device_);
+        Transport const transport = choose_transport(*world_, *device_, Transport::automatic).transport;
+        collectives_ = make_device_collectives(*world_, *device_, transport);
     }
     // A block of device memory that holds `values`.
     class Block {
@@ -67,67 +71,95 @@ class OnDevice : public testing::TestWithParam<char const*> {
     std::unique_ptr<DeviceCollectives> collectives_;
 };
 
+Bytes together(std::vector<Bytes> const& parts) {
+    Bytes all;
+    for (Bytes const& part : parts) all.insert(all.end(), part.begin(), part.end());
+    return all;
+}
+
+// More than goes at a time through host memory.
+constexpr std::size_t many_bytes = (std::size_t{16} << 20) + 12345;
+
 TEST_P(OnDevice, AllGather) {
-    for (std::size_t const bytes : {0, 5, 300}) {
-        Bytes wanted;
+    for (std::size_t const bytes : {std::size_t{0}, std::size_t{5}, std::size_t{300}, many_bytes}) {
+        std::vector<Bytes> parts;
+        for (std::size_t r = 0; r < ranks_; ++r) parts.push_back(pattern(r, 0, bytes));
+        Block const send(*this, parts[me_]), recv(*this, Bytes(bytes * ranks_));
+        collectives_->all_gather(recv.span(), send.span(), *stream_);
+        EXPECT_TRUE(recv.values() == together(parts)) << bytes;
+        EXPECT_TRUE(send.values() == parts[me_]) << bytes;
+    }
+}
+
+TEST_P(OnDevice, AllGatherInPlaceWithUnequalCounts) {
+    // Of some ranks nothing, and of one more than goes at a time.
+    for (std::size_t const of_last : {std::size_t{7}, std::size_t{0}, many_bytes}) {
+        std::vector<Bytes> parts;
+        std::vector<std::size_t> counts;
         for (std::size_t r = 0; r < ranks_; ++r) {
-            Bytes const part = pattern(r, 0, bytes);
-            wanted.insert(wanted.end(), part.begin(), part.end());
+            counts.push_back(r + 1 == ranks_ ? of_last : 100 * (r % 2));
+            parts.push_back(pattern(r, 0, counts.back()));
         }
-        Block const send(*this, pattern(me_, 0, bytes)), recv(*this, Bytes(bytes * ranks_));
-        collectives_->all_gather(send.span(), recv.span(), *stream_);
-        EXPECT_EQ(recv.values(), wanted);
-        Bytes own(bytes * ranks_);
-        std::copy_n(wanted.begin() + static_cast<std::ptrdiff_t>(me_ * bytes), bytes,
-                    own.begin() + static_cast<std::ptrdiff_t>(me_ * bytes));
-        Block const in_place(*this, own);
-        collectives_->all_gather(in_place.span().subspan(me_ * bytes, bytes), in_place.span(), *stream_);
-        EXPECT_EQ(in_place.values(), wanted);
+        std::vector<Bytes> own(ranks_);
+        for (std::size_t r = 0; r < ranks_; ++r) own[r] = r == me_ ? parts[r] : Bytes(counts[r]);
+        Block const all(*this, together(own));
+        collectives_->all_gather(all.span(), counts, *stream_);
+        EXPECT_TRUE(all.values() == together(parts)) << of_last;
     }
 }
 
 TEST_P(OnDevice, AllToAllWithUnequalCounts) {
-    std::vector<std::size_t> send_counts, recv_counts;
-    Bytes to_send, wanted;
-    for (std::size_t r = 0; r < ranks_; ++r) {
-        send_counts.push_back(3 * me_ + r);
-        recv_counts.push_back(3 * r + me_);
-        Bytes const to = pattern(me_, r, send_counts[r]), from = pattern(r, me_, recv_counts[r]);
-        to_send.insert(to_send.end(), to.begin(), to.end());
-        wanted.insert(wanted.end(), from.begin(), from.end());
-    }
-    Block const send(*this, to_send), recv(*this, Bytes(wanted.size()));
-    collectives_->all_to_all_v(send.span(), send_counts, recv.span(), recv_counts, *stream_);
-    EXPECT_EQ(recv.values(), wanted);
-    EXPECT_EQ(send.values(), to_send);
-}
-
-TEST_P(OnDevice, BroadcastFromEachRank) {
-    for (std::size_t root = 0; root < ranks_; ++root) {
-        Block const bytes(*this, pattern(me_, 7, 100));
-        collectives_->broadcast(bytes.span(), static_cast<int>(root), *stream_);
-        EXPECT_EQ(bytes.values(), pattern(root, 7, 100));
+    for (std::size_t const more : {std::size_t{0}, many_bytes}) {
+        // The last rank sends `more` to rank 0; rank r sends nothing to rank r + 1.
+        auto const count = [&](std::size_t from, std::size_t to) {
+            if (to == from + 1 && more == 0) return std::size_t{0};
+            return 3 * from + to + (to == 0 && from + 1 == ranks_ ? more : 0);
+        };
+        std::vector<std::size_t> send_counts, recv_counts;
+        std::vector<Bytes> to_send, wanted;
+        for (std::size_t r = 0; r < ranks_; ++r) {
+            send_counts.push_back(count(me_, r));
+            recv_counts.push_back(count(r, me_));
+            to_send.push_back(pattern(me_, r, send_counts[r]));
+            wanted.push_back(pattern(r, me_, recv_counts[r]));
+        }
+        Block const send(*this, together(to_send)), recv(*this, Bytes(together(wanted).size()));
+        collectives_->all_to_all_v(recv.span(), recv_counts, send.span(), send_counts, *stream_);
+        EXPECT_TRUE(recv.values() == together(wanted)) << more;
+        EXPECT_TRUE(send.values() == together(to_send)) << more;
     }
 }
 
-TEST_P(OnDevice, ChoosesItsTransport) {
+TEST_P(OnDevice, WaitingForOthersIsCounted) {
+    if (ranks_ == 1 || collectives_->only_streams()) return;
+    Block const bytes(*this, Bytes(ranks_));
+    std::vector<std::size_t> const counts(ranks_, 1);
+    world_->barrier();
+    double const before = world_->seconds();
+    if (me_ == 0) std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    collectives_->all_gather(bytes.span(), counts, *stream_);
+    EXPECT_GT(world_->seconds() - before, me_ == 0 ? 0 : 0.1);
+}
+
+TEST_P(OnDevice, NamesItsTransport) {
     std::string const device = GetParam();
-    auto const staged = make_device_collectives(*world_, *device_, Transport::staged);
-    EXPECT_EQ(staged->transport(), device == "cpu" ? "MPI" : "MPI through host memory");
-    if (device != "emulated") return;
-    EXPECT_EQ(collectives_->transport(), staged->transport());
-    EXPECT_THROW(make_device_collectives(*world_, *device_, Transport::nccl), Error);
+    if (device == "cuda") return;  // goes by the machine
+    EXPECT_EQ(collectives_->transport(), device == "cpu" ? "MPI" : "MPI through host memory");
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, OnDevice, testing::Values("cpu", "emulated", "cuda"),
                          [](auto const& info) { return std::string(info.param); });
 
-TEST(DeviceCollectives, TwoOfTheSameAreFound) {
-    auto const world = test::world();
-    auto const identity = [](int device) { return Bytes{std::byte{1}, static_cast<std::byte>(device)}; };
-    EXPECT_TRUE(all_differ(*world, identity(world->rank())));
-    EXPECT_EQ(all_differ(*world, identity(world->rank() / 2)), world->size() == 1);
-    EXPECT_EQ(all_differ(*world, identity(world->rank() == 0 ? world->size() - 1 : world->rank())), world->size() == 1);
+// The grid's are made once, for all who use an axis; a device that it was not connected with gets its own.
+TEST(DeviceCollectives, BelongToTheGrid) {
+    auto const device = make_device("cpu"), other = make_device("cpu");
+    ProcessGrid grid(test::world(), {});
+    EXPECT_NE(grid.collectives(Axis::data, *device), grid.collectives(Axis::data, *device));
+    grid.connect(*device);
+    EXPECT_EQ(grid.collectives(Axis::data, *device), grid.collectives(Axis::data, *device));
+    EXPECT_NE(grid.collectives(Axis::data, *other), grid.collectives(Axis::data, *other));
+    EXPECT_EQ(&grid.collectives(Axis::tensor, *device)->ranks(), &grid.axis(Axis::tensor));
+    EXPECT_EQ(&grid.collectives(Axis::data, *other)->ranks(), &grid.data());
 }
 
 }  // namespace

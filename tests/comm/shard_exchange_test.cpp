@@ -1,71 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/shard_exchange.h"
+#include "comm/host_shard_exchange.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <limits>
 #include <random>
 
-#include "comm/lane_values.h"
+#include "comm/lanes.h"
 #include "support/test_main.h"
 
 namespace selvage {
 namespace {
 
-std::vector<Range> even_shards(std::int64_t elements, int ranks) {
-    EvenSplit const split(elements, ranks);
-    std::vector<Range> shards;
-    for (int r = 0; r < ranks; ++r) shards.push_back(split.part(r));
-    return shards;
-}
-
-// What this rank has of the tree at the start of its last lane: that lane holds NaN yet.
-class Lanes {
-  public:
-    enum class Merged : std::uint8_t { no, yes };  // the lanes before the last
-    Lanes(Range mine, std::int64_t lanes, std::int64_t elements, Merged merged)
-        : last_(mine.end - 1),
-          elements_(elements),
-          accumulator_(
-              lanes,
-              [this] {
-                  buffers_.emplace_back(static_cast<std::size_t>(elements_));
-                  return buffers_.size() - 1;
-              },
-              [this](std::size_t to, std::size_t from) {
-                  for (std::size_t i = 0; i < buffers_[to].size(); ++i) buffers_[to][i] += buffers_[from][i];
-              }) {
-        for (std::int64_t lane = mine.begin; lane < last_; ++lane) {
-            fill(accumulator_.begin_lane(), lane, {0, elements_});
-            if (merged == Merged::yes)
-                accumulator_.end_lane(lane);
-            else
-                accumulator_.keep_lane(lane);
-        }
-        current_ = accumulator_.begin_lane();
-        buffers_[current_].assign(static_cast<std::size_t>(elements_), std::numeric_limits<float>::quiet_NaN());
-        accumulator_.keep_lane(last_);
-    }
-    std::vector<ShardExchange::Row> rows() {
-        std::vector<ShardExchange::Row> rows;
-        for (auto const& [node, buffer] : accumulator_.roots()) rows.push_back({node, buffers_[buffer].data()});
-        return rows;
-    }
-    void finish(Range elements) { fill(current_, last_, elements); }
-
-  private:
-    void fill(std::size_t buffer, std::int64_t lane, Range elements) {
-        for (std::int64_t e = elements.begin; e < elements.end; ++e)
-            buffers_[buffer][static_cast<std::size_t>(e)] = test::lane_value(lane, e);
-    }
-
-    std::int64_t last_, elements_;
-    std::vector<std::vector<float>> buffers_;
-    LaneAccumulator accumulator_;
-    std::size_t current_ = 0;
-};
+using test::even_shards;
+using test::Lanes;
 
 // Finishes the last lane from its end to its beginning, in parts of random sizes at random times.
 void produce(Lanes& lanes, std::int64_t elements, ShardExchange& exchange, std::mt19937& random) {
@@ -83,7 +32,7 @@ void expect_sums(std::int64_t lanes, std::int64_t elements, Lanes::Merged merged
     auto const world = test::world();
     auto const shards = even_shards(elements, world->size());
     Range const shard = shards[static_cast<std::size_t>(world->rank())];
-    ShardExchange exchange(*world, lanes, shards, overlap);
+    HostShardExchange exchange(*world, lanes, shards, overlap);
     std::mt19937 random(static_cast<unsigned>(100 * lanes + world->rank()));
     for (int step = 0; step < 2; ++step) {
         SCOPED_TRACE(fmt::format("{} lanes, {} elements, step {}", lanes, elements, step));
@@ -115,7 +64,7 @@ TEST(ShardExchange, SumsAreThoseOfTheTree) {
 
 TEST(ShardExchange, ManyPieces) {
     // Several on any number of ranks, more than may be under way on few, and a short one at the end of each shard.
-    std::int64_t const elements = 6 * ShardExchange::piece_elements + 4321;
+    std::int64_t const elements = 6 * HostShardExchange::piece_elements + 4321;
     for (Overlap const overlap : {Overlap::no, Overlap::yes}) expect_sums(4, elements, Lanes::Merged::yes, overlap);
 }
 
@@ -136,7 +85,7 @@ TEST(ShardExchange, SumsWhatIsFinalWhileTheRestIsNot) {
     auto const shards = even_shards(elements, world->size());
     Range const shard = shards[static_cast<std::size_t>(world->rank())];
     bool const owner = world->rank() == world->size() - 1;  // of the last elements
-    ShardExchange exchange(*world, lanes, shards);
+    HostShardExchange exchange(*world, lanes, shards);
     Lanes mine(EvenSplit(lanes, world->size()).part(world->rank()), lanes, elements, Lanes::Merged::yes);
     std::atomic<std::int64_t> summed = 0;
     exchange.begin(mine.rows(), [&](Range part) { summed += part.size(); });
@@ -155,11 +104,11 @@ TEST(ShardExchange, SumsWhatIsFinalWhileTheRestIsNot) {
 // One rank gives up, before or in the middle of its step; all throw why, and who it was.
 void expect_failure_is_heard(Overlap overlap, bool in_the_middle) {
     auto const world = test::world();
-    std::int64_t const lanes = 4, elements = 5 * ShardExchange::piece_elements;
+    std::int64_t const lanes = 4, elements = 5 * HostShardExchange::piece_elements;
     auto const shards = even_shards(elements, world->size());
     int const failing = world->size() - 1;
     Lanes mine(EvenSplit(lanes, world->size()).part(world->rank()), lanes, elements, Lanes::Merged::yes);
-    ShardExchange exchange(*world, lanes, shards, overlap);
+    HostShardExchange exchange(*world, lanes, shards, overlap);
     bool const fails = world->rank() == failing;
     if (!fails || in_the_middle) exchange.begin(mine.rows());
     if (!fails || in_the_middle) exchange.final_from(elements / 2);

@@ -107,6 +107,60 @@ TEST_P(AnyDevice, MoreMemoryThanThereIsIsAnErrorWithFigures) {
     EXPECT_NE(device_->allocate(64), nullptr);
 }
 
+// A recording does what was put in, on what is there when it is replayed.
+TEST_P(AnyDevice, RecordedWorkIsReplayed) {
+    Arena arena(*device_);
+    Stream stream = arena.stream();
+    Memory const from = arena.allocate("from", sizeof(int)), to = arena.allocate("to", sizeof(int));
+    auto const set = [&](Memory const& memory, int value) {
+        device_->copy_to_device(memory.data(), &value, sizeof value, stream);
+    };
+    auto const value_of = [&](Memory const& memory) {
+        int value = 0;
+        device_->copy_to_host(&value, memory.data(), sizeof value, stream);
+        return value;
+    };
+    int called = 0;
+    auto const recording = stream.record_work([&] {
+        ++called;
+        stream.queue()->copy(to.data(), from.data(), sizeof(int));
+    });
+    EXPECT_EQ(called, recording == nullptr ? 0 : 1);
+    if (recording == nullptr) return;
+    EXPECT_EQ(value_of(to), 0);
+    for (int const value : {3, 4}) {
+        set(from, value);
+        stream.replay(*recording);
+        EXPECT_EQ(value_of(to), value);
+    }
+    // What moves bytes from the host would move those of the first time.
+    EXPECT_THROW(stream.record_work([&] { set(from, 5); }), Error);
+    EXPECT_THROW(stream.record_work([&] { value_of(to); }), Error);
+    EXPECT_THROW(stream.record_work([&] { upload(std::span<int const>(Ints(3)), stream); }), Error);
+    set(from, 6);  // and the stream goes on
+    EXPECT_EQ(value_of(from), 6);
+}
+
+// What a wait does while the GPU works; the end never comes, but the watch sees that.
+TEST(Watches, EndAWaitThatWouldNotEnd) {
+    struct Loses : Watch {
+        int looks = 0;
+        void look() override {
+            if (++looks == 3) fail(ExitCode::system, "lost a rank");
+        }
+    } watch;
+    Watches watches;
+    int asked = 0;
+    watches.wait_until([&] { return ++asked == 5; });
+    EXPECT_EQ(asked, 5);
+    watches.add(watch);
+    EXPECT_FALSE(watches.empty());
+    EXPECT_THROW(watches.wait_until([] { return false; }), Error);
+    EXPECT_EQ(watch.looks, 3);
+    watches.remove(watch);
+    EXPECT_TRUE(watches.empty());
+}
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool traps = false;
 #else

@@ -36,7 +36,8 @@ TEST(TensorAxis, SumsAreInRankOrderWhereverARowLies) {
     auto const world = test::world();
     auto const device = make_device("cpu");
     Arena arena(*device);
-    TensorAxis axis(arena, *world);
+    ProcessGrid const grid(test::world(), {.tensor = world->size()});
+    TensorAxis axis(arena, grid);
     Stream stream(*device);
     for (Split const split : {Split::always, Split::for_many})
         for (std::int64_t const rows : {1, 5, 64, 65, 200})
@@ -59,7 +60,8 @@ TEST(TensorAxis, GatherBringsAllRows) {
     auto const world = test::world();
     auto const device = make_device("cpu");
     Arena arena(*device);
-    TensorAxis axis(arena, *world);
+    ProcessGrid const grid(test::world(), {.tensor = world->size()});
+    TensorAxis axis(arena, grid);
     Stream stream(*device);
     for (Split const split : {Split::always, Split::for_many})
         for (std::int64_t const rows : {1, 2, 64, 65, 201}) {

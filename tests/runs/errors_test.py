@@ -83,6 +83,7 @@ class Decks(JobTest):
         self.refuse_run(["grid.tensor=3"], BAD_DATA, "grid.tensor is 3", "4 heads", ranks=3)
         self.refuse_run(["train.lanes=1"], BAD_DATA, "train.lanes is 1", "start fewer ranks", ranks=2)
         self.refuse_run(["grid.data=3"], BAD_DATA, "grid.data = 3", ranks=2)
+        self.refuse_run(["grid.transport='nccl'"], BAD_DATA, 'grid.transport is "nccl"', "without a GPU", ranks=2)
 
     def test_effective_deck(self):
         """It holds every key, reads back, and says the same again."""

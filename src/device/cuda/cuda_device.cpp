@@ -68,7 +68,7 @@ class CudaDevice final : public Device {
         SELVAGE_CUDA_CHECK(cudaDeviceSynchronize());
     }
     void use_on_this_thread() override { SELVAGE_CUDA_CHECK(cudaSetDevice(index_)); }
-    std::unique_ptr<StreamQueue> make_queue() override { return make_cuda_queue(index_); }
+    std::unique_ptr<StreamQueue> make_queue() override { return make_cuda_queue(index_, watches()); }
     std::unique_ptr<EventMark> make_event() override { return make_cuda_event(index_); }
 
   private:

@@ -28,6 +28,13 @@ bool is_pinned(void const* host) {
     return known && attributes.type == cudaMemoryTypeHost;
 }
 
+// Of a query.
+bool is_done(cudaError_t status) {
+    if (status == cudaErrorNotReady) return false;
+    SELVAGE_CUDA_CHECK(status);
+    return true;
+}
+
 std::size_t padded(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
 class CudaEvent final : public EventMark {
@@ -42,8 +49,7 @@ class CudaEvent final : public EventMark {
     void wait(StreamQueue& queue) const override {
         SELVAGE_CUDA_CHECK(cudaStreamWaitEvent(static_cast<cudaStream_t>(queue.native()), event_, 0));
     }
-    // The host waits.
-    void synchronize() const { SELVAGE_CUDA_CHECK(cudaEventSynchronize(event_)); }
+    bool is_past() const { return is_done(cudaEventQuery(event_)); }
 
   private:
     cudaEvent_t event_ = nullptr;
@@ -76,7 +82,7 @@ class PinnedBlock {
 // Pinned memory in two halves; a half is used again when the stream has passed the event at its end.
 class PinnedRing {
   public:
-    explicit PinnedRing(std::size_t half) : half_(half), memory_(2 * half) {}
+    PinnedRing(std::size_t half, Watches& watches) : half_(half), memory_(2 * half), watches_(watches) {}
     std::size_t half() const { return half_; }
     std::byte* data() const { return memory_.data(); }
     // The offset of `bytes`, at most half().
@@ -85,7 +91,7 @@ class PinnedRing {
         if (used_ + bytes > half_) {
             events_[current_].record(queue);
             current_ = 1 - current_;
-            events_[current_].synchronize();  // one that was never recorded is past
+            watches_.wait_until([this] { return events_[current_].is_past(); });  // never recorded: past
             used_ = 0;
         }
         std::size_t const offset = current_ * half_ + used_;
@@ -96,14 +102,33 @@ class PinnedRing {
   private:
     std::size_t half_;
     PinnedBlock memory_;
+    Watches& watches_;
     std::array<CudaEvent, 2> events_;
     std::size_t current_ = 0;
     std::size_t used_ = 0;
 };
 
+class CudaRecording final : public Recording {
+  public:
+    explicit CudaRecording(cudaGraph_t graph) {
+        cudaError_t const status = cudaGraphInstantiate(&graph_, graph, 0);
+        cudaGraphDestroy(graph);
+        check_cuda(status, "cudaGraphInstantiate", __FILE__, __LINE__);
+    }
+    CudaRecording(CudaRecording const&) = delete;
+    CudaRecording& operator=(CudaRecording const&) = delete;
+    ~CudaRecording() override { cudaGraphExecDestroy(graph_); }
+    cudaGraphExec_t graph() const { return graph_; }
+
+  private:
+    cudaGraphExec_t graph_ = nullptr;
+};
+
 class Queue final : public StreamQueue {
   public:
-    Queue() { SELVAGE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+    explicit Queue(Watches& watches) : watches_(watches) {
+        SELVAGE_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    }
     Queue(Queue const&) = delete;
     Queue& operator=(Queue const&) = delete;
     ~Queue() override {
@@ -111,14 +136,19 @@ class Queue final : public StreamQueue {
         cudaStreamDestroy(stream_);
     }
     void* native() const override { return stream_; }
-    void synchronize() override { SELVAGE_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
+    void synchronize() override {
+        if (watches_.empty()) return SELVAGE_CUDA_CHECK(cudaStreamSynchronize(stream_));
+        watches_.wait_until([this] { return done(); });
+    }
+    bool done() const override { return is_done(cudaStreamQuery(stream_)); }
 
     void const* upload(void const* host, std::size_t bytes) override {
+        expect_no_recording("upload");
         std::size_t const wanted = padded(bytes) * uploads_that_last;
         if (uploads_ == nullptr || uploads_->half() < wanted) {
             std::size_t const half = std::max({wanted, first_half, uploads_ == nullptr ? 0 : 2 * uploads_->half()});
             synchronize();
-            uploads_ = std::make_unique<PinnedRing>(half);
+            uploads_ = std::make_unique<PinnedRing>(half, watches_);
             blocks_.push_back(std::make_unique<DeviceBlock>(2 * half));
             uploaded_ = blocks_.back()->data();
         }
@@ -128,11 +158,12 @@ class Queue final : public StreamQueue {
     }
 
     void copy_to_device(void* device_memory, void const* host, std::size_t bytes) override {
+        expect_no_recording("copy_to_device");
         if (bytes >= worth_asking && is_pinned(host)) {
             SELVAGE_CUDA_CHECK(cudaMemcpyAsync(device_memory, host, bytes, cudaMemcpyHostToDevice, stream_));
             return synchronize();  // the caller may write to it again
         }
-        if (pieces_ == nullptr) pieces_ = std::make_unique<PinnedRing>(largest_piece);
+        if (pieces_ == nullptr) pieces_ = std::make_unique<PinnedRing>(largest_piece, watches_);
         for (std::size_t done = 0; done < bytes; done += largest_piece) {
             std::size_t const piece = std::min(largest_piece, bytes - done);
             std::size_t const offset = pieces_->take(piece, *this);
@@ -146,6 +177,7 @@ class Queue final : public StreamQueue {
     }
 
     void download(void* host, void const* device_memory, std::size_t bytes) override {
+        expect_no_recording("download");
         if (bytes >= worth_asking && is_pinned(host)) {
             SELVAGE_CUDA_CHECK(cudaMemcpyAsync(host, device_memory, bytes, cudaMemcpyDeviceToHost, stream_));
             return synchronize();
@@ -169,14 +201,39 @@ class Queue final : public StreamQueue {
         return scratch_;
     }
 
+    // What another thread does, on streams of its own, is not in the way.
+    void begin_recording() override {
+        SELVAGE_CUDA_CHECK(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+        recording_ = true;
+    }
+    std::unique_ptr<Recording> end_recording(bool keep) override {
+        recording_ = false;
+        cudaGraph_t graph = nullptr;
+        cudaError_t const status = cudaStreamEndCapture(stream_, &graph);
+        if (!keep) {
+            cudaGetLastError();
+            if (graph != nullptr) cudaGraphDestroy(graph);
+            return nullptr;
+        }
+        check_cuda(status, "cudaStreamEndCapture", __FILE__, __LINE__);
+        return std::make_unique<CudaRecording>(graph);
+    }
+    void replay(Recording& recording) override {
+        SELVAGE_CUDA_CHECK(cudaGraphLaunch(static_cast<CudaRecording&>(recording).graph(), stream_));
+    }
+
   private:
+    void expect_no_recording(char const* call) const { SELVAGE_CHECK(!recording_, "{} while a stream records", call); }
+
     void copy_through(std::byte* device_memory, void const* host, std::size_t bytes, std::byte* pinned) {
         if (bytes == 0) return;
         std::memcpy(pinned, host, bytes);
         SELVAGE_CUDA_CHECK(cudaMemcpyAsync(device_memory, pinned, bytes, cudaMemcpyHostToDevice, stream_));
     }
 
+    Watches& watches_;
     cudaStream_t stream_ = nullptr;
+    bool recording_ = false;
     std::unique_ptr<PinnedRing> uploads_;  // offsets are those in `uploaded_` too
     std::byte* uploaded_ = nullptr;
     std::unique_ptr<PinnedRing> pieces_;
@@ -189,9 +246,9 @@ class Queue final : public StreamQueue {
 
 }  // namespace
 
-std::unique_ptr<StreamQueue> make_cuda_queue(int device) {
+std::unique_ptr<StreamQueue> make_cuda_queue(int device, Watches& watches) {
     SELVAGE_CUDA_CHECK(cudaSetDevice(device));
-    return std::make_unique<Queue>();
+    return std::make_unique<Queue>(watches);
 }
 
 std::unique_ptr<EventMark> make_cuda_event(int device) {

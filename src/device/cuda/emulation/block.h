@@ -10,7 +10,14 @@
 
 #include "device/cuda/emulation/language.h"
 
+namespace selvage {
+class Stream;
+}
+
 namespace selvage::emulation {
+
+// Into the stream: done at once, or recorded there.
+void put(Stream& stream, std::function<void()> work);
 
 // In which order threads (and blocks) get their turn; a correct kernel's results do not depend on it. At first what
 // SELVAGE_EMULATION_ORDER says: ascending (the default), descending, random or random:SEED.

@@ -119,10 +119,11 @@ void cp_async_wait() {
 
 // kernel<<<grid, block, shared_bytes, stream>>>(arguments...); an empty grid is no work.
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream&,
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream& stream,
             Arguments&&... arguments) {
     std::tuple<std::decay_t<Parameters>...> const copies(std::forward<Arguments>(arguments)...);
-    emulation::run_grid(grid, block, shared_bytes, [&] { std::apply(kernel, copies); });
+    emulation::put(stream,
+                   [=] { emulation::run_grid(grid, block, shared_bytes, [&] { std::apply(kernel, copies); }); });
 }
 
 }  // namespace selvage
