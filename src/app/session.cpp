@@ -26,21 +26,27 @@ std::unique_ptr<Device> choose_device(Communicator& world) {
     return device;
 }
 
-void choose_bits(PrecisionOptions const& options, Device const& device) {
-    std::string const chosen = kernels::set_batch_invariant(options.batch_invariant, device.kind());
+std::string choose_bits(PrecisionOptions const& options, Device const& device) {
+    std::string chosen = kernels::set_batch_invariant(options.batch_invariant, device.kind());
     if (!chosen.empty()) log::info("{}", chosen);
+    return chosen;
 }
 
 }  // namespace
 
 Session::Session(MpiSession& mpi, RunDeck const& options)
+<<<<<<< HEAD
     : device_(choose_device(*mpi.world())),
       grid_(std::make_unique<ProcessGrid>(mpi.world(), options.grid)),
+=======
+    : grid_(std::make_unique<ProcessGrid>(mpi.world(), options.grid)),
+      device_(choose_device(grid_->world())),
+      batch_variance_(choose_bits(options.job.precision, *device_)),
+>>>>>>> cudnn
       arena_(*device_),
       io_(std::make_unique<io::IoThread>(grid_->world(), mpi.has_threads())) {
     grid_->connect(*device_);
     kernels::set_threads(options.job.train.threads_per_rank);
-    choose_bits(options.job.precision, *device_);
     kernels::GemmReport const& gemm = kernels::choose_gemm();
     if (gemm.way == kernels::GemmWay::ordered)
         log::info("matrix products: own kernels ({}), because {}", gemm.instruction_set, gemm.reason);

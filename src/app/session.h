@@ -22,10 +22,13 @@ class Session {
     Arena& arena() { return arena_; }
     io::IoThread& io() { return *io_; }
     bool is_root() const { return grid_->is_root(); }
+    // What precision.batch_invariant = false means here; empty where it is true.
+    std::string const& batch_variance() const { return batch_variance_; }
 
   private:
     std::unique_ptr<Device> device_;
     std::unique_ptr<ProcessGrid> grid_;
+    std::string batch_variance_;
     Arena arena_;
     std::unique_ptr<io::IoThread> io_;
 };

@@ -69,7 +69,8 @@ struct ForwardPass {
         kernels::store_kv(pages, used(kept.key), used(kept.value), batch.segments, stream);
         pages.new_keys = used(kept.key);
         pages.new_values = used(kept.value);
-        kernels::attention_forward(used(kept.attended), used(kept.log_sum_exp), used(kept.query), pages, batch.segments,
+        TensorView const log_sum_exp = buffers.backward ? used(kept.log_sum_exp) : TensorView{};
+        kernels::attention_forward(used(kept.attended), log_sum_exp, used(kept.query), pages, batch.segments,
                                    attention_scale(config), stream);
     }
 

@@ -55,6 +55,7 @@ class RunLoop {
     RunEnd run() {
         event("start", fmt::format("{} at step {}, {}", job_.start_from ? "resumed" : "started", state_.step,
                                    grid_.description()));
+        if (!job_.batch_variance.empty()) event("precision", job_.batch_variance);
         warn_of_long_warmup();
         while (state_.phase != io::Phase::finished) {
             timed_phase();

@@ -18,6 +18,7 @@ struct Job {
     ModelConfig model;
     std::string initial_model;           // a model or checkpoint whose weights the run starts from; "": random weights
     std::optional<io::Path> start_from;  // a checkpoint to go on from
+    std::string batch_variance;          // for the run log: what precision.batch_invariant = false means here, or ""
 };
 
 enum class RunEnd : std::uint8_t { finished, stopped_early };

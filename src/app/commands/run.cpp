@@ -89,6 +89,7 @@ int run(MpiSession& mpi, Arguments const& arguments) {
         job.effective_deck = loaded.deck.effective(false);
         job.model = loaded.options.model;
         job.initial_model = loaded.options.model_from;
+        job.batch_variance = session.batch_variance();
         job.start_from = start.checkpoint;
         if (!start.checkpoint) return;
         check_same_deck(start.deck, job.effective_deck, *start.checkpoint);

@@ -3,7 +3,6 @@
 
 #ifdef SELVAGE_CUDNN
 #include <algorithm>
-#include <bit>
 #include <limits>
 #include <map>
 #include <set>
@@ -25,10 +24,13 @@ using Segments = std::span<AttentionSegment const>;
 constexpr std::size_t most_workspace = std::size_t{256} << 20;
 constexpr std::int64_t fewest_rows = 128, fewest_positions = 512;  // that a plan is made for
 
-// Plans are made for powers of two.
-std::int64_t bucket(std::int64_t count, std::int64_t least) {
-    return std::max(least, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(count))));
+// Plans are made for up to least, least step, least step step, ... Where sequences are not all as long anyway, what
+// goes beyond them costs little beside a plan.
+std::int64_t bucket(std::int64_t count, std::int64_t least, std::int64_t step) {
+    while (least < count) least *= step;
+    return least;
 }
+constexpr std::int64_t decode_step = 2, packed_step = 4;
 
 enum class Kind : std::uint8_t { forward, forward_with_log_sum_exp, decode, backward };
 
@@ -126,6 +128,8 @@ class Attention {
                   AttentionSizes sizes, Stream& stream);
 
   private:
+    bool packed(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages, Segments segments,
+                AttentionSizes sizes, Stream& stream);
     bool decode(TensorView out, TensorView queries, KvPages const& pages, Segments segments, AttentionSizes sizes,
                 Stream& stream);
 
@@ -156,18 +160,23 @@ void Attention::begin(AttentionTensors const& tensors, AttentionSizes const& siz
 
 bool Attention::forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
                         Segments segments, AttentionSizes sizes, Stream& stream) {
+    // Where a step decodes and prefills, sequences of one row come first.
+    auto const longer = std::find_if(segments.begin(), segments.end(), [](auto const& s) { return s.rows != 1; });
+    auto const single = log_sum_exp.empty() ? static_cast<std::size_t>(longer - segments.begin()) : 0;
+    return (single == 0 || decode(out, queries, pages, segments.first(single), sizes, stream)) &&
+           (single == segments.size() ||
+            packed(out, log_sum_exp, queries, pages, segments.subspan(single), sizes, stream));
+}
+
+bool Attention::packed(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
+                       Segments segments, AttentionSizes sizes, Stream& stream) {
     Batch const batch(segments);
     if (!batch.is_packed) return false;
-    sizes.sequences = bucket(batch.sequences, 1);
-    sizes.pages = pages.pages.dim(0);
-    if (batch.rows == 1 && log_sum_exp.empty()) {
-        sizes.positions = bucket(batch.positions, fewest_positions);
-        return decode(out, queries, pages, segments, sizes, stream);
-    }
     bool const from_rows = batch.from_the_start && !pages.new_keys.empty();
-    sizes.rows = bucket(batch.rows, fewest_rows);
-    sizes.positions = from_rows ? sizes.rows : bucket(batch.positions, fewest_positions);
-    if (from_rows) sizes.pages = 0;
+    sizes.sequences = bucket(batch.sequences, 1, packed_step);
+    sizes.rows = bucket(batch.rows, fewest_rows, packed_step);
+    sizes.positions = from_rows ? sizes.rows : bucket(batch.positions, fewest_positions, packed_step);
+    sizes.pages = from_rows ? 0 : pages.pages.dim(0);
     Kind const kind = log_sum_exp.empty() ? Kind::forward : Kind::forward_with_log_sum_exp;
     Ready const* const ready = plans_.find(kind, sizes, stream);
     if (ready == nullptr) return false;
@@ -191,6 +200,12 @@ bool Attention::forward(TensorView out, TensorView log_sum_exp, TensorView queri
 // A plan reads and writes the rows of sequences that are not there too: then it works on copies.
 bool Attention::decode(TensorView out, TensorView queries, KvPages const& pages, Segments segments,
                        AttentionSizes sizes, Stream& stream) {
+    Batch const batch(segments);
+    if (!batch.is_packed) return false;
+    sizes.sequences = bucket(batch.sequences, 1, decode_step);
+    sizes.rows = 1;
+    sizes.positions = bucket(batch.positions, fewest_positions, decode_step);
+    sizes.pages = pages.pages.dim(0);
     Ready const* const ready = plans_.find(Kind::decode, sizes, stream);
     if (ready == nullptr) return false;
     AttentionTensors const& t = ready->tensors;
@@ -220,8 +235,8 @@ bool Attention::backward(TensorView d_queries, TensorView d_keys, TensorView d_v
                          Segments segments, AttentionSizes sizes, Stream& stream) {
     Batch const batch(segments);
     if (!batch.is_packed) return false;
-    sizes.sequences = bucket(batch.sequences, 1);
-    sizes.rows = sizes.positions = bucket(batch.rows, fewest_rows);
+    sizes.sequences = bucket(batch.sequences, 1, packed_step);
+    sizes.rows = sizes.positions = bucket(batch.rows, fewest_rows, packed_step);
     Ready const* const ready = plans_.find(Kind::backward, sizes, stream);
     if (ready == nullptr) return false;
     AttentionTensors const& t = ready->tensors;
@@ -268,7 +283,7 @@ bool may_be_done(TensorView queries) {
 bool library_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
                                Segments segments, std::int64_t heads, float scale, Stream& stream) {
     AttentionSizes const sizes{
-        .heads = heads, .kv_heads = pages.kv_heads, .head_size = pages.head_size, .rows = 1, .scale = scale};
+        .heads = heads, .kv_heads = pages.kv_heads, .head_size = pages.head_size, .scale = scale};
     return may_be_done(queries) && attention().forward(out, log_sum_exp, queries, pages, segments, sizes, stream);
 }
 

@@ -9,9 +9,9 @@
 namespace selvage::kernels::cuda {
 
 // As the functions of kernels/attention.h, of arguments that were checked. False: not done, our own kernels' to do; for
-// each kind and size of heads that is said once in the log, with the reason. The first call with a number of sequences
-// and a length within the same powers of two as no other before builds a plan (some 0.5 s): not while a stream is
-// recorded.
+// each kind and size of heads that is said once in the log, with the reason. Plans are made for numbers of sequences
+// and lengths up to some powers of two, at the first call with fewer or shorter ones (some 0.5 s): not while a stream
+// is recorded.
 bool library_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
                                std::span<AttentionSegment const> segments, std::int64_t heads, float scale,
                                Stream& stream);

@@ -205,6 +205,32 @@ TEST_P(CudnnCalls, DecodedRows) {
     }
 }
 
+// One row of two sequences, and then several of another, which has more in pages.
+TEST_P(CudnnCalls, StepsThatDecodeAndPrefill) {
+    AttentionBatch const batch(c, {67, 9, 130}, true);
+    Buffer const pages = device_pages(batch);
+    Buffer const queries(DType::bf16, 22 * width, 0), out = queries;
+    std::vector<AttentionSegment> last;
+    std::int64_t row = 0;
+    for (AttentionSegment const& s : batch.segments()) {
+        std::int64_t const count = last.size() < 2 ? 1 : 20;
+        std::memcpy(test::elements(queries) + row * width,
+                    test::elements(batch.queries) + (s.first_row + s.rows - count) * width,
+                    2 * static_cast<std::size_t>(count * width));
+        last.push_back({row, count, s.rows - count, s.page_table});
+        row += count;
+    }
+    int const before = runs;
+    ASSERT_TRUE(forward(out, {}, queries, kv(batch, pages), last, batch.scale));
+    EXPECT_EQ(runs, before + 2);
+    for (std::size_t i = 0; i < last.size(); ++i) {
+        AttentionSegment const all = batch.segments()[i];
+        ASSERT_NO_FATAL_FAILURE(expect_forward(sequence_of(batch, all.first_row, all.rows),
+                                               part(out, last[i].first_row * width, last[i].rows * width), nullptr,
+                                               last[i].first_position, "mixed"));
+    }
+}
+
 TEST_P(CudnnCalls, PlansAreMadeOnce) {
     AttentionBatch const batch(c, {5, 9});
     Buffer const pages = device_pages(batch), out(DType::bf16, batch.queries.size(), 0);
