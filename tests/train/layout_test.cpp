@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "comm/without_threads.h"
 #include "train/job.h"
 
 namespace selvage {
@@ -77,6 +78,30 @@ TEST(Layout, ParametersInShardsOfModelsOfAnyDepth) {
                 options.batch_tokens = 60;
                 expect_layouts_agree(options, few, 2, compute, layers);
             }
+}
+
+TEST(Layout, WithoutThreads) {
+    // Some messages are larger than what MPI sends at once.
+    auto const world = test::world();
+    ModelConfig config = test::tiny_model();
+    config.tied = false;
+    config.hidden = 64;
+    config.vocabulary = 3000;
+    auto const few = test::woven_rows(20, 30, 97);
+    for (int const layers : {1, 4})
+        for (Shard const shard : {Shard::optimizer, Shard::gradients, Shard::parameters}) {
+            config.layers = layers;
+            TrainOptions options = test::tiny_training();
+            options.shard = shard;
+            options.batch_tokens = 60;
+            Job together(std::make_unique<test::WithoutThreads>(test::world()), options, {}, config);
+            Job alone(world->split(world->rank(), 0), options, {}, config);
+            for (StepPlan const& plan : plan_steps(test::lengths_of(few), test::packing_of(options), 3, 1, 1, 2)) {
+                expect_same(together.trainer().step(few, plan, 2), alone.trainer().step(few, plan, 2));
+                ASSERT_TRUE(together.has_values(alone.copy()));
+            }
+            together.model().pack(together.arena());
+        }
 }
 
 std::size_t bytes_of(Job& job, std::string const& wanted) {
