@@ -4,6 +4,8 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "comm/without_threads.h"
 #include "train/job.h"
@@ -158,6 +160,25 @@ TEST(Layout, ShardsOfParametersTakeLessMemory) {
         EXPECT_EQ(bytes_of(shards, "gathered parameters"), 0U);
         expect_a_shard();
     }
+}
+
+TEST(Layout, WaitingForGatheredLayersIsCommunication) {
+    auto const world = test::world();
+    if (world->size() == 1) GTEST_SKIP() << "needs two ranks";
+    TrainOptions options = test::tiny_training();
+    options.shard = Shard::parameters;
+    Job job(test::world(), options);
+    auto const rows = test::woven_rows(20, 30, 97);
+    auto const plans = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 2);
+    job.trainer().step(rows, plans[0], 2);
+    world->barrier();
+    bool const late = world->rank() == 0;
+    if (late) std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    double const before = job.model().gather_seconds();
+    double const seconds = job.trainer().step(rows, plans[1], 2).communication_seconds;
+    if (late) return;
+    EXPECT_GE(job.model().gather_seconds() - before, 0.2);
+    EXPECT_GE(seconds, job.model().gather_seconds() - before);
 }
 
 TEST(Layout, LanesWithoutRows) {
