@@ -68,13 +68,14 @@ MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& mod
     double const pages = static_cast<double>(PackedSequences::pages_for(options.train.micro_batch_tokens,
                                                                         options.train.micro_batch_tokens)) *
                          static_cast<double>(KvCache::bytes_per_page(model, options.precision.compute)) / layers;
-    return {{{"parameters", gathers ? parameters / shares : parameters},
-             {"gathered layers", gathered},
-             {"gradients of lanes", parameters * lane_buffers},
-             {"optimizer state", 2 * parameters / shares},
-             {"activations", activations + logits + pages},
-             {"generation (cache, packed weights)", generation},
-             {"data", static_cast<double>(corpus_tokens) * sizeof(Token)}}};
+    MemoryEstimate estimate{{{"parameters", gathers ? parameters / shares : parameters},
+                             {"gradients of lanes", parameters * lane_buffers},
+                             {"optimizer state", 2 * parameters / shares},
+                             {"activations", activations + logits + pages},
+                             {"generation (cache, packed weights)", generation},
+                             {"data", static_cast<double>(corpus_tokens) * sizeof(Token)}}};
+    if (gathers) estimate.parts.push_back({"gathered layers", gathered});
+    return estimate;
 }
 
 double estimate_disk(JobOptions const& options, ModelConfig const& model) {

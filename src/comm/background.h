@@ -24,11 +24,12 @@ class Background {
     struct Work {
         std::function<bool()> step;   // does what can be done without waiting; false: that was nothing
         std::function<bool()> busy;   // whether there is anything to do
-        std::function<void()> drop;   // after a failure: gives up what can be given up, when called more often more
+        std::function<void()> drop;   // after a failure: gives up what can be given up by now; called several times
         std::function<void()> begin;  // of the thread, before anything else; may be empty
     };
     // Collective. Without Overlap::yes, or where MPI does not allow threads, all work is done in work_until().
-    // `ranks` must outlive this. The thread uses what `work` refers to until stop(); transfers may outlive that.
+    // `ranks` must outlive this. The thread uses what `work` refers to until stop(); transfers must go before this
+    // does.
     Background(Communicator& ranks, Overlap overlap, Work work);
     ~Background() { stop(); }
     Background(Background const&) = delete;

@@ -184,6 +184,7 @@ void GatheredWeights::advance() {
 void GatheredWeights::finish_passes() {
     while (place_ < 2 * layers()) advance();
     place_ = 0;
+    gather_.wait(last_ticket_);  // without a thread others would not get what is left of it from this rank
 }
 
 LayerWeights const& GatheredWeights::layer(std::int64_t index) {

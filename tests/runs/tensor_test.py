@@ -58,22 +58,22 @@ class Tensor(JobTest):
     def test_what_is_sharded_does_not_show(self):
         """Wherever a job with its parameters in shards comes from or goes on, it has the same bits and less memory."""
         shards = 'train.shard="parameters"'
-        self.tensor_job("whole", 2, 1)
-        self.tensor_job("first", 2, 2, (shards, "run.rounds=2"))
-        memory = self.memory("first")
-        self.tensor_job("first", 2, 1, ('train.shard="gradients"',))
-        self.assert_same_run("whole", "first")
-        self.tensor_job("then", 2, 1, ("run.rounds=1",))
-        self.tensor_job("then", 2, 3, (shards,))
-        self.assert_same_run("whole", "then")
+        self.tensor_job("unsharded", 2, 1)
+        self.tensor_job("shards-first", 2, 2, (shards, "run.rounds=2"))
+        memory = self.memory("shards-first")
+        self.tensor_job("shards-first", 2, 1, ('train.shard="gradients"',))
+        self.assert_same_run("unsharded", "shards-first")
+        self.tensor_job("shards-then", 2, 1, ("run.rounds=1",))
+        self.tensor_job("shards-then", 2, 3, (shards,))
+        self.assert_same_run("unsharded", "shards-then")
         digests = [h5py.File(self.folder / out / "drafts/round-0002.h5").attrs["policy_digest"]
-                   for out in ("whole", "first", "then")]
+                   for out in ("unsharded", "shards-first", "shards-then")]
         self.assertEqual(len(set(digests)), 1)
         block = 4 * 4096
-        whole = self.memory("whole")["parameters"]
+        whole = self.memory("unsharded")["parameters"]
         self.assertLessEqual(memory["parameters"], whole / 2 + block)
-        self.assertLessEqual(self.memory("then")["parameters"], whole / 3 + block)
-        self.assertNotIn("gathered parameters", self.memory("whole"))
+        self.assertLessEqual(self.memory("shards-then")["parameters"], whole / 3 + block)
+        self.assertNotIn("gathered parameters", self.memory("unsharded"))
         self.assertGreater(memory["gathered parameters"], 0)
 
     def memory(self, out):

@@ -4,7 +4,10 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
+#include "comm/without_threads.h"
 #include "train/job.h"
 
 namespace selvage {
@@ -79,6 +82,30 @@ TEST(Layout, ParametersInShardsOfModelsOfAnyDepth) {
             }
 }
 
+TEST(Layout, WithoutThreads) {
+    // Some messages are larger than what MPI sends at once.
+    auto const world = test::world();
+    ModelConfig config = test::tiny_model();
+    config.tied = false;
+    config.hidden = 64;
+    config.vocabulary = 3000;
+    auto const few = test::woven_rows(20, 30, 97);
+    for (int const layers : {1, 4})
+        for (Shard const shard : {Shard::optimizer, Shard::gradients, Shard::parameters}) {
+            config.layers = layers;
+            TrainOptions options = test::tiny_training();
+            options.shard = shard;
+            options.batch_tokens = 60;
+            Job together(std::make_unique<test::WithoutThreads>(test::world()), options, {}, config);
+            Job alone(world->split(world->rank(), 0), options, {}, config);
+            for (StepPlan const& plan : plan_steps(test::lengths_of(few), test::packing_of(options), 3, 1, 1, 2)) {
+                expect_same(together.trainer().step(few, plan, 2), alone.trainer().step(few, plan, 2));
+                ASSERT_TRUE(together.has_values(alone.copy()));
+            }
+            together.model().pack(together.arena());
+        }
+}
+
 std::size_t bytes_of(Job& job, std::string const& wanted) {
     std::size_t sum = 0;
     for (auto const& [name, size] : job.arena().report())
@@ -133,6 +160,25 @@ TEST(Layout, ShardsOfParametersTakeLessMemory) {
         EXPECT_EQ(bytes_of(shards, "gathered parameters"), 0U);
         expect_a_shard();
     }
+}
+
+TEST(Layout, WaitingForGatheredLayersIsCommunication) {
+    auto const world = test::world();
+    if (world->size() == 1) GTEST_SKIP() << "needs two ranks";
+    TrainOptions options = test::tiny_training();
+    options.shard = Shard::parameters;
+    Job job(test::world(), options);
+    auto const rows = test::woven_rows(20, 30, 97);
+    auto const plans = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 2);
+    job.trainer().step(rows, plans[0], 2);
+    world->barrier();
+    bool const late = world->rank() == 0;
+    if (late) std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    double const before = job.model().gather_seconds();
+    double const seconds = job.trainer().step(rows, plans[1], 2).communication_seconds;
+    if (late) return;
+    EXPECT_GE(job.model().gather_seconds() - before, 0.2);
+    EXPECT_GE(seconds, job.model().gather_seconds() - before);
 }
 
 TEST(Layout, LanesWithoutRows) {
