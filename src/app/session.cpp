@@ -35,14 +35,9 @@ std::string choose_bits(PrecisionOptions const& options, Device const& device) {
 }  // namespace
 
 Session::Session(MpiSession& mpi, RunDeck const& options)
-<<<<<<< HEAD
     : device_(choose_device(*mpi.world())),
       grid_(std::make_unique<ProcessGrid>(mpi.world(), options.grid)),
-=======
-    : grid_(std::make_unique<ProcessGrid>(mpi.world(), options.grid)),
-      device_(choose_device(grid_->world())),
       batch_variance_(choose_bits(options.job.precision, *device_)),
->>>>>>> cudnn
       arena_(*device_),
       io_(std::make_unique<io::IoThread>(grid_->world(), mpi.has_threads())) {
     grid_->connect(*device_);
