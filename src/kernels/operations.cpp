@@ -87,6 +87,15 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
     run(&Operations::attention_forward, stream, out, log_sum_exp, queries, pages, segments, scale);
 }
 
+void store_planned_kv(KvPages pages, TensorView keys, TensorView values, AttentionPlan const& plan, Stream& stream) {
+    run(&Operations::store_planned_kv, stream, pages, keys, values, plan);
+}
+
+void planned_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
+                               AttentionPlan const& plan, float scale, Stream& stream) {
+    run(&Operations::planned_attention_forward, stream, out, log_sum_exp, queries, pages, plan, scale);
+}
+
 void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
                         TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
                         std::span<AttentionSegment const> segments, float scale, Stream& stream) {

@@ -29,15 +29,18 @@ void Model::pack(Arena& arena, Use use) {
     if (use == Use::training && compute_ == DType::f32) return unpack();
     for (Linear* const linear : weights_->matrices()) {
         TensorView const weight = linear->weight.value;
-        if (linear->packed && linear->packed->use() == use)
+        if (linear->packed && linear->packed->use() == use) {
             linear->packed->update(weight, stream_);
-        else
+        } else {
             linear->packed.emplace(arena, weight, compute_, use);
+            ++weight_moves_;
+        }
     }
 }
 
 void Model::unpack() {
     for (Linear* const linear : weights_->matrices()) linear->packed.reset();
+    ++weight_moves_;
 }
 
 }  // namespace selvage

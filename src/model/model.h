@@ -130,6 +130,12 @@ class Model {
     static constexpr std::int64_t logit_rows = 512;
 
   private:
+    friend class ReplayedForward;
+    // The launches of a forward pass, on what the workspace was given.
+    TensorView run_layers(KvCache& cache, Workspace& workspace);
+    // Whether they are all there is to it: nothing goes through the host.
+    bool only_launches() const { return tensor_axis_->size() == 1 || tensor_axis_->only_streams(); }
+
     ModelConfig config_;
     std::unique_ptr<TensorAxis> tensor_axis_;
     ModelConfig local_;
@@ -139,6 +145,7 @@ class Model {
     ParameterSet parameters_;
     Stream stream_;
     std::unique_ptr<ModelWeights> weights_;
+    std::int64_t weight_moves_ = 0;  // how often the weights that products read came to lie elsewhere
 };
 
 // The parameters in order, with shapes, initialisation (residual projections scaled by 1/sqrt(2 layers)) and what each
