@@ -60,7 +60,7 @@ void store_as(KvPages const& pages, TensorView keys, TensorView values, StoredRu
 }
 
 void store_runs(KvPages const& pages, TensorView keys, TensorView values, StoredRun const* runs, unsigned count,
-           Stream& stream) {
+                Stream& stream) {
     SELVAGE_CHECK(keys.dtype() == pages.pages.dtype() && values.dtype() == pages.pages.dtype(),
                   "keys in {}, values in {}", name_of(keys.dtype()), name_of(values.dtype()));
     std::int64_t const head_bytes = pages.head_size * static_cast<std::int64_t>(size_of(keys.dtype()));
@@ -94,7 +94,7 @@ struct ForwardLists {
 
   private:
     std::int32_t state_pairs = 0;
-    void round_up();
+    void round_up(std::size_t uncut_narrow, std::size_t uncut_wide);
     void add_tiles(AttentionSegment const& segment, std::int64_t group);
     void cut(std::vector<ForwardTile>& tiles, std::vector<ForwardTile>& merges, int pairs);
 };
@@ -105,11 +105,12 @@ void ForwardLists::make(std::span<AttentionSegment const> segments, std::int64_t
     page_tables.clear();
     state_pairs = 0;
     for (AttentionSegment const& segment : segments) add_tiles(segment, group);
+    std::size_t const uncut_narrow = narrow.size(), uncut_wide = wide.size();
     if (dtype == DType::bf16) {
         cut(narrow, merge_narrow, narrow_pairs);
         if (static_cast<std::int64_t>(wide.size()) * kv_heads < few_blocks) cut(wide, merge_wide, wide_pairs);
     }
-    if (sizes == Sizes::rounded_up) round_up();
+    if (sizes == Sizes::rounded_up) round_up(uncut_narrow, uncut_wide);
     counts = {.narrow = static_cast<unsigned>(narrow.size()),
               .wide = static_cast<unsigned>(wide.size()),
               .merge_narrow = static_cast<unsigned>(merge_narrow.size()),
@@ -121,10 +122,13 @@ void ForwardLists::make(std::span<AttentionSegment const> segments, std::int64_t
         all.insert(all.end(), list->begin(), list->end());
 }
 
-// Tiles without pairs up to the next power of two; room for the states of as many splits as there may then be.
-void ForwardLists::round_up() {
-    for (auto* const list : {&narrow, &wide, &merge_narrow, &merge_wide})
-        if (!list->empty()) list->resize(std::bit_ceil(list->size()));
+// Tiles without pairs up to the next power of two, and as many to merge as if all were; room for the states of as many
+// splits as there may then be.
+void ForwardLists::round_up(std::size_t uncut_narrow, std::size_t uncut_wide) {
+    narrow.resize(narrow.empty() ? 0 : std::bit_ceil(narrow.size()));
+    wide.resize(wide.empty() ? 0 : std::bit_ceil(wide.size()));
+    if (!merge_narrow.empty()) merge_narrow.resize(uncut_narrow);
+    if (!merge_wide.empty()) merge_wide.resize(uncut_wide);
     if (state_pairs == 0) return;
     state_pairs = static_cast<std::int32_t>(narrow.size()) * narrow_pairs;
     if (!merge_wide.empty()) state_pairs += static_cast<std::int32_t>(wide.size()) * wide_pairs;
@@ -233,8 +237,8 @@ void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<Atten
     check_stored(pages, keys, values, segments);
     thread_local std::vector<StoredRun> runs;
     list_runs(runs, segments);
-    store_runs(pages, keys, values, upload(std::span<StoredRun const>(runs), stream), static_cast<unsigned>(runs.size()),
-          stream);
+    store_runs(pages, keys, values, upload(std::span<StoredRun const>(runs), stream),
+               static_cast<unsigned>(runs.size()), stream);
 }
 
 void store_planned_kv(KvPages pages, TensorView keys, TensorView values, AttentionPlan const& plan, Stream& stream) {
