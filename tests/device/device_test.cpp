@@ -4,13 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <deque>
 #include <numeric>
 #include <vector>
 
 #include "base/error.h"
 #include "device/arena.h"
+#include "support/devices.h"
 
 namespace selvage {
 namespace {
@@ -33,13 +33,9 @@ TEST(Device, NamesThatAreNotThereSayWhatToDo) {
 class AnyDevice : public testing::TestWithParam<char const*> {
   protected:
     void SetUp() override {
-        try {
-            device_ = make_device(GetParam());
-        } catch (Error const& error) {
-            char const* const required = std::getenv("SELVAGE_REQUIRE_GPU");
-            if (required != nullptr && std::string(required) == "1" && std::string(GetParam()) == "cuda") throw;
-            GTEST_SKIP() << error.what();
-        }
+        std::string reason;
+        device_ = test::find_device(GetParam(), reason);
+        if (!device_) GTEST_SKIP() << reason;
     }
     std::unique_ptr<Device> device_;
 };

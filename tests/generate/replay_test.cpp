@@ -2,9 +2,8 @@
 // Steps whose launches are replayed, against steps that are launched: the same drafts to the bit.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "generate/small_model.h"
+#include "support/devices.h"
 
 namespace selvage {
 namespace {
@@ -32,14 +31,8 @@ std::vector<DraftRequest> requests_of(std::uint32_t first, std::size_t longest) 
 class OnDevice : public testing::TestWithParam<std::tuple<char const*, DType>> {
   protected:
     void SetUp() override {
-        try {
-            make_device(std::get<0>(GetParam()));
-        } catch (Error const& error) {
-            char const* const required = std::getenv("SELVAGE_REQUIRE_GPU");
-            bool const must = required != nullptr && std::string(required) == "1";
-            if (must && std::string(std::get<0>(GetParam())) == "cuda") throw;
-            GTEST_SKIP() << error.what();
-        }
+        std::string reason;
+        if (!test::find_device(std::get<0>(GetParam()), reason)) GTEST_SKIP() << reason;
     }
 };
 

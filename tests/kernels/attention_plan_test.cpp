@@ -5,10 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdlib>
 #include <numeric>
 
 #include "kernels/elements.h"
+#include "support/devices.h"
 #include "tensor/host_copy.h"
 
 namespace selvage::kernels {
@@ -19,13 +19,9 @@ using Sizes = AttentionPlan::Sizes;
 class Plans : public testing::TestWithParam<char const*> {
   protected:
     void SetUp() override {
-        try {
-            device_ = make_device(GetParam());
-        } catch (Error const& error) {
-            char const* const required = std::getenv("SELVAGE_REQUIRE_GPU");
-            if (required != nullptr && std::string(required) == "1" && std::string(GetParam()) == "cuda") throw;
-            GTEST_SKIP() << error.what();
-        }
+        std::string reason;
+        device_ = test::find_device(GetParam(), reason);
+        if (!device_) GTEST_SKIP() << reason;
         arena_.emplace(*device_);
         stream_ = arena_->stream();
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The backends against each other: every operation on the CPU and on another device, with the same tensors.
 #include <cmath>
-#include <cstdlib>
 #include <string>
 
 #include "kernels/elements.h"
 #include "kernels/operations.h"
+#include "support/devices.h"
 
 namespace selvage::kernels {
 namespace {
@@ -57,13 +57,9 @@ class Twice {
 class Backends : public testing::TestWithParam<char const*> {
   protected:
     void SetUp() override {
-        try {
-            device_ = make_device(GetParam());
-        } catch (Error const& error) {
-            char const* const required = std::getenv("SELVAGE_REQUIRE_GPU");
-            if (required != nullptr && std::string(required) == "1" && std::string(GetParam()) == "cuda") throw;
-            GTEST_SKIP() << error.what();
-        }
+        std::string reason;
+        device_ = test::find_device(GetParam(), reason);
+        if (!device_) GTEST_SKIP() << reason;
         arena_ = std::make_unique<Arena>(*device_);
         stream_ = std::make_unique<Stream>(*device_);
     }
