@@ -108,8 +108,8 @@ struct Trainer::State {
     MicroBatch micro_batch;
     std::vector<double> sums;  // [lanes of this rank][lane_sums]
     std::int64_t overlapped_pieces = 0;
-    std::optional<Stream> squares_stream;   // of what the exchange's thread puts in
-    std::optional<ShardedLaneSum> sharded;  // Shard::gradients, among several ranks
+    std::optional<Stream> squares_stream;     // of what the exchange's thread puts in
+    std::optional<ShardedLaneSum> sharded;    // Shard::gradients, among several ranks
     std::unique_ptr<ShardExchange> exchange;  // the other among several ranks; last: its thread uses the others
 };
 
@@ -148,8 +148,8 @@ Trainer::State::State(Arena& arena_, ProcessGrid const& grid_, Model& model_, Tr
             kernels::set_threads(1);
             device.use_on_this_thread();
         };
-        exchange = make_shard_exchange(arena, grid, options.lanes, optimizer.shards(), kernels::add_in_place,
-                                       thread_begins);
+        exchange =
+            make_shard_exchange(arena, grid, options.lanes, optimizer.shards(), kernels::add_in_place, thread_begins);
     }
     constexpr std::int64_t usual_length = 32;  // very short rows need more pages; cache_of makes them
     cache_of(PackedSequences::pages_for(options.micro_batch_tokens,
