@@ -43,13 +43,14 @@ std::int64_t checked_pages(Model const& model, GenerateOptions const& options, s
 
 struct Engine::State {
     State(Arena& arena, Model& model, GenerateOptions const& options, std::int64_t context, SpecialTokens special,
-          std::uint64_t seed)
+          std::uint64_t seed, Replay replay)
         : model(model),
           context(context),
           special(special),
           seed(seed),
           cache(arena, model, checked_pages(model, options, context)),
           workspace(arena, model, options.streams + prefill_rows, Keep::nothing),
+          forward(model, cache, workspace, replay),
           readout(arena, model, std::min(options.streams, Model::logit_rows)),
           scheduler(cache.pages(), options.streams, prefill_rows) {}
 
@@ -66,6 +67,7 @@ struct Engine::State {
     std::uint64_t seed;
     KvCache cache;
     Workspace workspace;
+    ReplayedForward forward;
     Readout readout;
     Scheduler scheduler;
     Counters counters;
@@ -77,8 +79,8 @@ struct Engine::State {
 };
 
 Engine::Engine(Arena& arena, Model& model, GenerateOptions const& options, std::int64_t context, SpecialTokens special,
-               std::uint64_t seed)
-    : state_(std::make_unique<State>(arena, model, options, context, special, seed)) {}
+               std::uint64_t seed, Replay replay)
+    : state_(std::make_unique<State>(arena, model, options, context, special, seed, replay)) {}
 Engine::~Engine() = default;
 
 void Engine::State::check_fits(Sequence const& sequence) const {
@@ -125,7 +127,7 @@ void Engine::State::run(std::int64_t round, Hooks const& hooks, Done const& done
 void Engine::State::step(std::int64_t round, Hooks const& hooks, Done const& done) {
     Timer const timer;
     scheduler.plan();
-    TensorView const hidden = model.forward(scheduler.batch(), cache, workspace);
+    TensorView const hidden = forward.forward(scheduler.batch());
     std::size_t const drawing = scheduler.drawing().size();
     for (std::size_t first = 0; first < drawing;) {
         std::size_t const count = std::min(drawing - first, static_cast<std::size_t>(readout.most_rows()));
@@ -133,6 +135,7 @@ void Engine::State::step(std::int64_t round, Hooks const& hooks, Done const& don
         first += count;
     }
     counters.steps += 1;
+    counters.replayed_steps = forward.replays();
     counters.prefill_tokens += scheduler.prefill_rows();
     counters.generated_tokens += static_cast<std::int64_t>(drawing);
     counters.preemptions = scheduler.preemptions();

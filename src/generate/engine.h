@@ -12,6 +12,7 @@
 #include "base/philox.h"
 #include "generate/sampler.h"
 #include "model/model.h"
+#include "model/replayed_forward.h"
 #include "text/records.h"
 #include "text/tokenizer.h"
 
@@ -46,9 +47,10 @@ struct DraftRequest {
 class Engine {
   public:
     // Memory: `cache_mib` of KV pages; a request that can never fit is Error(bad_data) with the figures. Sequences that
-    // run out of pages are stopped and run again later from their own tokens, to the same bits.
+    // run out of pages are stopped and run again later from their own tokens, to the same bits. Replay::never is for
+    // comparison: the bits are the same.
     Engine(Arena& arena, Model& model, GenerateOptions const& options, std::int64_t context, SpecialTokens special,
-           std::uint64_t seed);
+           std::uint64_t seed, Replay replay = Replay::where_possible);
     ~Engine();
 
     struct Hooks {
@@ -68,6 +70,7 @@ class Engine {
         std::int64_t prefill_tokens = 0;
         std::int64_t shared_tokens = 0;  // of prompts, not computed as another sequence's pages held them
         std::int64_t steps = 0;
+        std::int64_t replayed_steps = 0;  // whose launches were recorded before
         std::int64_t preemptions = 0;
         double busy_seconds = 0;
     };

@@ -21,7 +21,7 @@ inline std::int64_t pages_of(AttentionSegment const& segment) {
     return (segment.first_position + segment.rows + kv_page_tokens - 1) / kv_page_tokens;
 }
 
-inline void check_segments(std::span<AttentionSegment const> segments, std::int64_t rows, KvPages const& pages) {
+inline void check_segments(std::span<AttentionSegment const> segments, std::int64_t rows, std::int64_t page_count) {
     check_rows(segments, rows);
     for (AttentionSegment const& segment : segments) {
         SELVAGE_CHECK(segment.first_position >= 0, "position {}", segment.first_position);
@@ -31,7 +31,7 @@ inline void check_segments(std::span<AttentionSegment const> segments, std::int6
                       segment.page_table.size(), segment.first_position + segment.rows);
         for (std::int64_t i = 0; i < needed; ++i) {
             std::int32_t const page = segment.page_table[static_cast<std::size_t>(i)];
-            SELVAGE_CHECK(page >= 0 && page < pages.pages.dim(0), "page {} of {}", page, pages.pages.dim(0));
+            SELVAGE_CHECK(page >= 0 && page < page_count, "page {} of {}", page, page_count);
         }
     }
 }
@@ -43,24 +43,31 @@ inline void check_pages(KvPages const& pages) {
                   pages.pages.shape().text());
 }
 
-inline void check_stored(KvPages const& pages, TensorView keys, TensorView values,
-                         std::span<AttentionSegment const> segments) {
+inline void check_stored(KvPages const& pages, TensorView keys, TensorView values) {
     check_pages(pages);
     SELVAGE_CHECK(values.elements() == keys.elements(), "keys {} and values {}", keys.shape().text(),
                   values.shape().text());
-    check_segments(segments, keys.elements() / (pages.kv_heads * pages.head_size), pages);
+}
+
+inline void check_stored(KvPages const& pages, TensorView keys, TensorView values,
+                         std::span<AttentionSegment const> segments) {
+    check_stored(pages, keys, values);
+    check_segments(segments, keys.elements() / (pages.kv_heads * pages.head_size), pages.pages.dim(0));
 }
 
 // The number of heads.
-inline std::int64_t check_forward(TensorView out, TensorView queries, KvPages const& pages,
-                                  std::span<AttentionSegment const> segments) {
+inline std::int64_t check_forward(TensorView out, TensorView queries, KvPages const& pages) {
     check_pages(pages);
-    std::int64_t const rows = queries.dim(0);
-    std::int64_t const heads = queries.elements() / rows / pages.head_size;
+    std::int64_t const heads = queries.elements() / queries.dim(0) / pages.head_size;
     SELVAGE_CHECK(heads % pages.kv_heads == 0 && out.elements() == queries.elements(), "{} heads over {}", heads,
                   pages.kv_heads);
-    check_segments(segments, rows, pages);
     return heads;
+}
+
+inline std::int64_t check_forward(TensorView out, TensorView queries, KvPages const& pages,
+                                  std::span<AttentionSegment const> segments) {
+    check_segments(segments, queries.dim(0), pages.pages.dim(0));
+    return check_forward(out, queries, pages);
 }
 
 inline void check_backward(TensorView queries, TensorView keys, std::span<AttentionSegment const> segments) {

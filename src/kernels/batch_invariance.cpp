@@ -11,9 +11,19 @@
 
 namespace selvage::kernels {
 
+namespace {
+
+bool& known(DeviceKind device) {
+    static std::array<bool, 2> by_device{true, true};
+    return by_device.at(static_cast<std::size_t>(device));
+}
+
+}  // namespace
+
+bool is_batch_invariant(DeviceKind device) { return known(device); }
+
 std::string set_batch_invariant(bool batch_invariant, DeviceKind device) {
-    static std::array<bool, 2> known{true, true};  // by device
-    if (std::exchange(known.at(static_cast<std::size_t>(device)), batch_invariant) == batch_invariant) return {};
+    if (std::exchange(known(device), batch_invariant) == batch_invariant) return {};
 #if defined(SELVAGE_CUDA) || defined(SELVAGE_EMULATION)
     if (device == DeviceKind::cuda) cuda::set_batch_invariant(batch_invariant);
     if (device == DeviceKind::cuda && !batch_invariant)

@@ -13,4 +13,7 @@ namespace selvage::kernels {
 // a sentence for the log on what that means on `device`; empty for true.
 std::string set_batch_invariant(bool batch_invariant, DeviceKind device);
 
+// What was set last.
+bool is_batch_invariant(DeviceKind device);
+
 }  // namespace selvage::kernels

@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "kernels/attention_arguments.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cuda/operations.h"
 
@@ -85,6 +86,23 @@ void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<Atten
 void attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
                        std::span<AttentionSegment const> segments, float scale, Stream& stream) {
     run(&Operations::attention_forward, stream, out, log_sum_exp, queries, pages, segments, scale);
+}
+
+void AttentionPlan::make(std::span<AttentionSegment const> segments, std::int64_t rows, std::int64_t page_count,
+                         Sizes sizes, Stream& stream) {
+    check_segments(segments, rows, page_count);
+    segments_ = segments;
+    sizes_ = {};
+    operations(stream).make_attention_plan(*this, sizes, stream);
+}
+
+void store_planned_kv(KvPages pages, TensorView keys, TensorView values, AttentionPlan const& plan, Stream& stream) {
+    run(&Operations::store_planned_kv, stream, pages, keys, values, plan);
+}
+
+void planned_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
+                               AttentionPlan const& plan, float scale, Stream& stream) {
+    run(&Operations::planned_attention_forward, stream, out, log_sum_exp, queries, pages, plan, scale);
 }
 
 void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,

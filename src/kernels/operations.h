@@ -5,6 +5,7 @@
 #include "kernels/activation.h"
 #include "kernels/adamw.h"
 #include "kernels/attention.h"
+#include "kernels/attention_plan.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/embedding.h"
 #include "kernels/gemm.h"
@@ -42,6 +43,9 @@ struct Operations {
     decltype(&kernels::block_sums_of_squares) block_sums_of_squares = nullptr;
     decltype(&kernels::store_kv) store_kv = nullptr;
     decltype(&kernels::attention_forward) attention_forward = nullptr;
+    void (*make_attention_plan)(AttentionPlan& plan, AttentionPlan::Sizes sizes, Stream& stream) = nullptr;
+    decltype(&kernels::store_planned_kv) store_planned_kv = nullptr;
+    decltype(&kernels::planned_attention_forward) planned_attention_forward = nullptr;
     decltype(&kernels::attention_backward) attention_backward = nullptr;
     decltype(&kernels::cross_entropy_backward) cross_entropy_backward = nullptr;
     decltype(&kernels::embedding_forward) embedding_forward = nullptr;

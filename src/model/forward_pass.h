@@ -19,7 +19,6 @@ struct ForwardPass {
     ModelConfig const& config;  // of this rank
     TensorAxis& axis;
     Workspace::Buffers& buffers;
-    TokenBatch const& batch;
     Stream& stream;
 
     TensorView matrix(Tensor const& tensor) const { return buffers.matrix(tensor); }
@@ -64,14 +63,14 @@ struct ForwardPass {
         weights.key.forward(matrix(kept.key), matrix(kept.normed), stream);
         weights.value.forward(matrix(kept.value), matrix(kept.normed), stream);
         kernels::RotaryOptions const rotary = rotary_options(config);
-        kernels::rotary_forward(used(kept.query), used(buffers.positions), rotary, stream);
-        kernels::rotary_forward(used(kept.key), used(buffers.positions), rotary, stream);
-        kernels::store_kv(pages, used(kept.key), used(kept.value), batch.segments, stream);
+        kernels::rotary_forward(used(kept.query), buffers.positions(), rotary, stream);
+        kernels::rotary_forward(used(kept.key), buffers.positions(), rotary, stream);
+        kernels::store_planned_kv(pages, used(kept.key), used(kept.value), buffers.plan, stream);
         pages.new_keys = used(kept.key);
         pages.new_values = used(kept.value);
         TensorView const log_sum_exp = buffers.backward ? used(kept.log_sum_exp) : TensorView{};
-        kernels::attention_forward(used(kept.attended), log_sum_exp, used(kept.query), pages, batch.segments,
-                                   attention_scale(config), stream);
+        kernels::planned_attention_forward(used(kept.attended), log_sum_exp, used(kept.query), pages, buffers.plan,
+                                           attention_scale(config), stream);
     }
 
     // branch = the attention's output; where the residual is parallel middle = in + that, as the MLP's norm does not
@@ -105,8 +104,8 @@ struct ForwardPass {
 
     void embedding(Weight const& table) const {
         if (axis.size() == 1)
-            return kernels::embedding_forward(buffers.residual(0), table.value, used(buffers.tokens), stream);
-        kernels::embedding_forward(matrix(buffers.partial), table.value, used(buffers.local_tokens), stream);
+            return kernels::embedding_forward(buffers.residual(0), table.value, buffers.tokens(), stream);
+        kernels::embedding_forward(matrix(buffers.partial), table.value, buffers.local_tokens(), stream);
         axis.sum(buffers.residual(0), matrix(buffers.partial), buffers.split, stream);
     }
 };

@@ -105,11 +105,13 @@ void GatheredWeights::pack(Arena& arena, Use use) {
     output_is_packed_ = false;
     place_ = 0;
     if (use == Use::forward) pack_all(arena);
+    ++moves_;
 }
 
 void GatheredWeights::unpack() {
     gather_.wait(last_ticket_);
     use_.reset();
+    ++moves_;
     weights_ = ModelWeights(config_, parameters_, nowhere);
     for (Slot& slot : slots_) slot = {};
     for (Tensor* const buffer : {&vectors_buffer_, &embedding_buffer_, &output_buffer_, &wide_}) *buffer = {};

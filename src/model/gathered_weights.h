@@ -48,6 +48,7 @@ class GatheredWeights final : public WeightSource {
     void unpack() override;
     void finish_passes() override;
     double seconds() const override { return gather_.seconds(); }
+    bool only_launches() const override { return use_ == Use::forward; }
     LayerWeights const& layer(std::int64_t index) override;
     Weight const& embedding() override;
     Linear const& output() override;

@@ -35,5 +35,8 @@ void Model::pack(Arena& arena, Use use) { weights_->pack(arena, use); }
 void Model::unpack() { weights_->unpack(); }
 void Model::finish_passes() { weights_->finish_passes(); }
 double Model::gather_seconds() const { return weights_->seconds(); }
+bool Model::only_launches() const {
+    return weights_->only_launches() && (tensor_axis_->size() == 1 || tensor_axis_->only_streams());
+}
 
 }  // namespace selvage

@@ -142,6 +142,12 @@ class Model {
     static constexpr std::int64_t logit_rows = 512;
 
   private:
+    friend class ReplayedForward;
+    // The launches of a forward pass, on what the workspace was given.
+    TensorView run_layers(KvCache& cache, Workspace& workspace);
+    // Whether they are all there is to it: nothing goes through the host.
+    bool only_launches() const;
+
     ModelConfig config_;
     std::unique_ptr<TensorAxis> tensor_axis_;
     ModelConfig local_;

@@ -116,8 +116,8 @@ struct BackwardPass {
                                     used(kept.log_sum_exp), used(kept.query), used(kept.key), used(kept.value),
                                     batch.segments, attention_scale(config), stream);
         kernels::RotaryOptions const rotary = rotary_options(config);
-        kernels::rotary_backward(used(d.query), used(buffers.positions), rotary, stream);
-        kernels::rotary_backward(used(d.key), used(buffers.positions), rotary, stream);
+        kernels::rotary_backward(used(d.query), buffers.positions(), rotary, stream);
+        kernels::rotary_backward(used(d.key), buffers.positions(), rotary, stream);
         weight_gradients(
             {{weights.query, matrix(d.query)}, {weights.key, matrix(d.key)}, {weights.value, matrix(d.value)}},
             matrix(kept.normed), accumulate);
@@ -142,7 +142,7 @@ struct BackwardPass {
         bool const split = axis.size() > 1;
         kernels::embedding_backward(table.gradient(gradients),
                                     matrix(split ? buffers.partial : buffers.backward->residual),
-                                    used(split ? buffers.local_tokens : buffers.tokens), stream);
+                                    split ? buffers.local_tokens() : buffers.tokens(), stream);
     }
 
     // Rows first .. first + count - 1 of those with a target; `loss` goes on in row order.
@@ -235,7 +235,7 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
         clear_added_gradients(parameters_, weights_->all().matrices(), gradients, stream_);
 
     BackwardPass const pass{local_, *tensor_axis_, buffers, batch, gradients, accumulate, stream_};
-    ForwardPass const again{local_, *tensor_axis_, buffers, batch, stream_};
+    ForwardPass const again{local_, *tensor_axis_, buffers, stream_};
     BackwardBuffers const& d = *buffers.backward;
     TensorView const d_hidden = pass.matrix(d.normed);
     kernels::fill(d_hidden, 0, stream_);

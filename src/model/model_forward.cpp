@@ -5,11 +5,15 @@
 namespace selvage {
 
 TensorView Model::forward(TokenBatch const& batch, KvCache& cache, Workspace& workspace) {
+    workspace.buffers().start(batch, *this, cache.pages(), kernels::AttentionPlan::Sizes::exact, stream_);
+    return run_layers(cache, workspace);
+}
+
+TensorView Model::run_layers(KvCache& cache, Workspace& workspace) {
     Workspace::Buffers& buffers = workspace.buffers();
-    buffers.start(batch, *this, stream_);
     TensorView const hidden = buffers.hidden.first(buffers.batch_rows);
     if (buffers.batch_rows == 0) return hidden;
-    ForwardPass const pass{local_, *tensor_axis_, buffers, batch, stream_};
+    ForwardPass const pass{local_, *tensor_axis_, buffers, stream_};
     pass.embedding(weights_->embedding());
     for (std::int64_t index = 0; index < config_.layers; ++index) {
         LayerWeights const& weights = weights_->layer(index);

@@ -19,6 +19,8 @@ class TensorAxis {
     Communicator& ranks() const { return collectives_.ranks(); }
     int rank() const { return ranks().rank(); }
     int size() const { return ranks().size(); }
+    // See DeviceCollectives.
+    bool only_streams() const { return collectives_.only_streams(); }
 
     // always: for gradients, whose sums over rows must have every row once. for_many: where there are few rows every
     // rank has them all, which takes fewer messages. The bits of a row are the same.

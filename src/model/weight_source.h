@@ -16,6 +16,10 @@ class WeightSource {
     virtual void unpack() = 0;
     virtual void finish_passes() {}
     virtual double seconds() const { return 0; }
+    // Whether a pass puts launches into the stream and does nothing else.
+    virtual bool only_launches() const { return true; }
+    // How often the weights that products read came to lie elsewhere.
+    std::int64_t moves() const { return moves_; }
 
     // What products read is there once it was asked for below: a layer until another one is, the others until the next
     // pack(). Layers are asked for in the order of the pass, in training first in that of a forward pass, then in that
@@ -25,6 +29,9 @@ class WeightSource {
     virtual Linear const& output() = 0;
     // Which weights there are; beside layers, embedding and output their values too.
     virtual ModelWeights& all() = 0;
+
+  protected:
+    std::int64_t moves_ = 0;
 };
 
 // On the parameters themselves, which every rank has all of.

@@ -85,8 +85,8 @@ Workspace::Buffers::Buffers(Arena& arena, Model const& model, std::int64_t rows_
       rows(rows_of_batch),
       split(keep == Keep::activations ? TensorAxis::Split::always : TensorAxis::Split::for_many),
       recompute(recompute_),
-      tokens(arena, activations_name, DType::i32, {rows}),
-      positions(arena, activations_name, DType::i32, {rows}) {
+      plan(arena, model.local().heads, model.local().kv_heads, model.compute()),
+      inputs(arena, activations_name, DType::i32, {rows * (model.tensor_axis().size() > 1 ? 3 : 2)}) {
     ModelConfig const& config = model.local();
     bool const all = keep == Keep::activations;
     RowCounts const counts{rows, model.tensor_axis().most_own(rows, split)};
@@ -96,10 +96,7 @@ Workspace::Buffers::Buffers(Arena& arena, Model const& model, std::int64_t rows_
     for (std::int64_t i = 0; i < kept(recompute == Recompute::none); ++i) attentions.emplace_back(arena, model, counts);
     for (std::int64_t i = 0; i < kept(recompute != Recompute::block); ++i) mlps.emplace_back(arena, model, counts);
     branch = float_tensor(arena, activations_name, {counts.own, config.hidden});
-    if (model.tensor_axis().size() > 1) {
-        partial = float_tensor(arena, activations_name, {rows, config.hidden});
-        local_tokens = Tensor(arena, activations_name, DType::i32, {rows});
-    }
+    if (model.tensor_axis().size() > 1) partial = float_tensor(arena, activations_name, {rows, config.hidden});
     hidden = Tensor(arena, activations_name, model.compute(), {rows, config.hidden});
     rstd = float_tensor(arena, activations_name, {counts.own});
     if (config.norm == NormKind::layernorm) mean = float_tensor(arena, activations_name, {counts.own});
@@ -108,7 +105,8 @@ Workspace::Buffers::Buffers(Arena& arena, Model const& model, std::int64_t rows_
     head.emplace(arena, model, rows);
 }
 
-void Workspace::Buffers::start(TokenBatch const& batch, Model const& model, Stream& stream) {
+void Workspace::Buffers::start(TokenBatch const& batch, Model const& model, std::int64_t page_count,
+                               kernels::AttentionPlan::Sizes sizes, Stream& stream) {
     auto const count = static_cast<std::int64_t>(batch.tokens.size());
     std::int64_t const vocabulary = model.config().vocabulary;
     SELVAGE_CHECK(count <= rows, "{} rows in a workspace for {}", count, rows);
@@ -127,16 +125,13 @@ void Workspace::Buffers::start(TokenBatch const& batch, Model const& model, Stre
     own_rows = model.tensor_axis().own(count, split);
     activations_valid = false;
     if (count == 0) return;
-    auto const copy = [&](Tensor const& to, std::span<std::int32_t const> from) {
-        device.copy_to_device(to.view().raw(), from.data(), from.size_bytes(), stream);
-    };
-    copy(tokens, batch.tokens);
-    copy(positions, batch.positions);
-    if (local_tokens.view().empty()) return;
+    host_inputs_.assign(batch.tokens.begin(), batch.tokens.end());
+    host_inputs_.insert(host_inputs_.end(), batch.positions.begin(), batch.positions.end());
     auto const first = static_cast<std::int32_t>(model.vocabulary().part().begin);
-    std::vector<std::int32_t> shifted(batch.tokens.begin(), batch.tokens.end());
-    for (std::int32_t& token : shifted) token -= first;
-    copy(local_tokens, shifted);
+    if (model.tensor_axis().size() > 1)
+        for (std::int32_t const token : batch.tokens) host_inputs_.push_back(token - first);
+    device.copy_to_device(inputs.view().raw(), host_inputs_.data(), host_inputs_.size() * sizeof(std::int32_t), stream);
+    plan.make(batch.segments, count, page_count, sizes, stream);
 }
 
 TensorView Workspace::Buffers::residual(std::int64_t layer) const {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/attention_plan.h"
 #include "model/model.h"
 #include "model/tensor_axis.h"
 
@@ -59,8 +60,15 @@ struct HeadBuffers {
 
 struct Workspace::Buffers {
     Buffers(Arena& arena, Model const& model, std::int64_t rows, Keep keep, Recompute recompute);
-    // Copies the batch's tokens and positions in; checks that the segments cover its rows.
-    void start(TokenBatch const& batch, Model const& model, Stream& stream);
+    // Copies in what the launches of a pass read of the batch, whose pages are 0 .. page_count - 1; checks that the
+    // segments cover its rows.
+    void start(TokenBatch const& batch, Model const& model, std::int64_t page_count,
+               kernels::AttentionPlan::Sizes sizes, Stream& stream);
+
+    TensorView tokens() const { return input(0); }
+    TensorView positions() const { return input(1); }
+    // Where the vocabulary is split: as rows of this rank's part, outside of it elsewhere.
+    TensorView local_tokens() const { return input(2); }
 
     // The residual stream that enters `layer`, own rows; layers + 1 of them, or one for all.
     TensorView residual(std::int64_t layer) const;
@@ -85,8 +93,8 @@ struct Workspace::Buffers {
     std::int64_t batch_rows = 0;  // of the last forward
     Range own_rows;
     bool activations_valid = false;  // forward sets it, backward clears it
-    Tensor tokens, positions;
-    Tensor local_tokens;  // where the vocabulary is split: as rows of this rank's part, outside of it elsewhere
+    kernels::AttentionPlan plan;     // of the batch's segments
+    Tensor inputs;                   // tokens and their like, one behind the other
     std::vector<Tensor> residuals;
     Tensor branch;   // output of attention or MLP, not yet added to the residual stream (f32, own rows)
     Tensor partial;  // where there are several ranks: this rank's part of a sum over them (f32)
@@ -97,10 +105,14 @@ struct Workspace::Buffers {
     std::optional<HeadBuffers> head;
 
   private:
+    TensorView input(std::int64_t which) const {
+        return inputs.view().rows(which * batch_rows, (which + 1) * batch_rows);
+    }
     template <class Kept>
     static Kept const& of(std::vector<Kept> const& all, std::int64_t layer) {
         return all[all.size() == 1 ? 0 : static_cast<std::size_t>(layer)];
     }
+    std::vector<std::int32_t> host_inputs_;
 };
 
 }  // namespace selvage

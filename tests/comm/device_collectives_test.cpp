@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <thread>
@@ -13,6 +12,7 @@
 #include "base/error.h"
 #include "comm/process_grid.h"
 #include "device/arena.h"
+#include "support/devices.h"
 #include "support/test_main.h"
 
 namespace selvage {
@@ -31,13 +31,9 @@ Bytes pattern(std::size_t from, std::size_t to, std::size_t bytes) {
 class OnDevice : public testing::TestWithParam<char const*> {
   protected:
     void SetUp() override {
-        try {
-            device_ = make_device(GetParam(), count_gpus() > 0 ? world_->rank() % count_gpus() : 0);
-        } catch (Error const& error) {
-            char const* const required = std::getenv("SELVAGE_REQUIRE_GPU");
-            if (required != nullptr && std::string(required) == "1" && std::string(GetParam()) == "cuda") throw;
-            GTEST_SKIP() << error.what();
-        }
+        std::string reason;
+        device_ = test::find_device(GetParam(), reason, world_->rank());
+        if (!device_) GTEST_SKIP() << reason;
         arena_.emplace(*device_);
         stream_.emplace(*device_);
         Transport const transport = choose_transport(*world_, *device_, Transport::automatic).transport;

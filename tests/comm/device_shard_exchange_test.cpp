@@ -10,6 +10,7 @@
 #include "comm/host_shard_exchange.h"
 #include "comm/lanes.h"
 #include "kernels/activation.h"
+#include "support/devices.h"
 #include "support/test_main.h"
 #include "tensor/host_copy.h"
 
@@ -57,11 +58,9 @@ class DeviceRows {
 class OnDevice : public testing::TestWithParam<char const*> {
   protected:
     void SetUp() override {
-        try {
-            device_ = make_device(GetParam(), count_gpus() > 0 ? world_->rank() % count_gpus() : 0);
-        } catch (Error const& error) {
-            GTEST_SKIP() << error.what();
-        }
+        std::string reason;
+        device_ = test::find_device(GetParam(), reason, world_->rank());
+        if (!device_) GTEST_SKIP() << reason;
         arena_.emplace(*device_);
         Transport const transport = choose_transport(*world_, *device_, Transport::automatic).transport;
         collectives_ = make_device_collectives(*world_, *device_, transport);

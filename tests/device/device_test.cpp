@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "device/arena.h"
-#include "support/accelerator.h"
+#include "support/devices.h"
 
 namespace selvage {
 namespace {
@@ -33,9 +33,9 @@ TEST(Device, NamesThatAreNotThereSayWhatToDo) {
 class AnyDevice : public testing::TestWithParam<char const*> {
   protected:
     void SetUp() override {
-        std::string why;
-        device_ = test::device_if_there(GetParam(), why);
-        if (!device_) GTEST_SKIP() << why;
+        std::string reason;
+        device_ = test::find_device(GetParam(), reason);
+        if (!device_) GTEST_SKIP() << reason;
     }
     std::unique_ptr<Device> device_;
 };

@@ -8,7 +8,7 @@
 
 #include "evaluate/training_forward.h"
 #include "generate/engine.h"
-#include "support/accelerator.h"
+#include "support/devices.h"
 #include "train/job.h"
 
 namespace selvage {

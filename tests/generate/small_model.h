@@ -9,21 +9,34 @@
 #include "base/philox.h"
 #include "generate/engine.h"
 #include "support/test_main.h"
+#include "tensor/host_copy.h"
 
 namespace selvage::test {
 
 struct SmallModel {
-    explicit SmallModel(std::int64_t vocabulary = 64, std::int64_t pieces = 0, DType compute = DType::f32)
-        : device(make_device("cpu")),
+    explicit SmallModel(std::int64_t vocabulary = 64, std::int64_t pieces = 0, DType compute = DType::f32,
+                        std::string const& device_name = "cpu")
+        : device(make_device(device_name)),
           arena(*device),
           grid(world(), GridOptions{}),
           model(arena, config(vocabulary), grid, pieces, compute) {
         model.parameters().initialise(3);
-        // Far from uniform predictions: ten times the usual deviation.
+        enlarge();
+    }
+    // Far from uniform predictions: ten times the usual deviation.
+    void enlarge() {
+        TensorView const all = model.parameters().values();
+        device->synchronize();
+        FloatReader reader(all, *device);
+        FloatWriter writer(all, *device);
         for (Parameter const& parameter : model.parameters().parameters()) {
             if (parameter.spec.init != InitKind::normal) continue;
-            TensorView const value = ParameterSet::slice(model.parameters().values(), parameter);
-            for (std::int64_t i = 0; i < value.elements(); ++i) value.as<float>()[i] *= 10;
+            Range const elements{parameter.offset, parameter.offset + parameter.shape.elements()};
+            std::span<float const> const read = reader.read(elements);
+            std::vector<float> const old(read.begin(), read.end());
+            writer.write(elements, [&](float* values) {
+                for (std::size_t i = 0; i < old.size(); ++i) values[i] = 10 * old[i];
+            });
         }
     }
     static ModelConfig config(std::int64_t vocabulary) {

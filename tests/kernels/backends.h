@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/elements.h"
-#include "support/accelerator.h"
+#include "support/devices.h"
 
 namespace selvage::test {
 
@@ -67,7 +67,7 @@ class Backends : public testing::TestWithParam<char const*> {
   protected:
     void SetUp() override {
         std::string why;
-        device_ = device_if_there(GetParam(), why);
+        device_ = find_device(GetParam(), why);
         if (!device_) GTEST_SKIP() << why;
         arena_ = std::make_unique<Arena>(*device_);
         stream_ = std::make_unique<Stream>(*device_);

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstring>
 #include <exception>
+#include <mutex>
+#include <string>
 
 #include "base/error.h"
 #include "device/cuda/check.h"
@@ -87,7 +89,8 @@ class NcclCollectives final : public DeviceCollectives, private Watch {
     }
     bool only_streams() const override { return true; }
     void abort() noexcept override {
-        if (!aborted_.exchange(true)) ncclCommAbort(nccl_);
+        std::scoped_lock const lock(mutex_);
+        end();
     }
     std::string_view transport() const override { return "NCCL"; }
 
@@ -97,20 +100,26 @@ class NcclCollectives final : public DeviceCollectives, private Watch {
     void expect_whole() const {
         if (aborted_) fail(ExitCode::system, "NCCL: another rank has failed");
     }
+    // With the lock held.
+    void end() {
+        if (!aborted_.exchange(true)) ncclCommAbort(nccl_);
+    }
     // Errors of the network and of other ranks show here alone: the kernels of this rank would wait for ever.
     void look() override {
+        std::scoped_lock const lock(mutex_);
         expect_whole();
         ncclResult_t state = ncclSuccess;
         check_nccl(ncclCommGetAsyncError(nccl_, &state), "ncclCommGetAsyncError", nccl_);
         if (state == ncclSuccess || state == ncclInProgress) return;
         std::string const what = ncclGetLastError(nccl_);
-        abort();
+        end();
         fail(ExitCode::system, "NCCL lost another rank ({}): {}", ncclGetErrorString(state), what);
     }
 
     Communicator& ranks_;
     Device& device_;
     ncclComm_t nccl_ = nullptr;
+    std::mutex mutex_;  // one thread may look while another gives up
     std::atomic<bool> aborted_ = false;
 };
 

@@ -199,6 +199,14 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
 void fill_attention(Operations& operations) {
     operations.store_kv = store_kv;
     operations.attention_forward = attention_forward;
+    // The segments are read as they are.
+    operations.make_attention_plan = [](AttentionPlan&, AttentionPlan::Sizes, Stream&) {};
+    operations.store_planned_kv = [](KvPages pages, TensorView keys, TensorView values, AttentionPlan const& plan,
+                                     Stream& stream) { cpu::store_kv(pages, keys, values, plan.segments(), stream); };
+    operations.planned_attention_forward = [](TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
+                                              AttentionPlan const& plan, float scale, Stream& stream) {
+        cpu::attention_forward(out, log_sum_exp, queries, pages, plan.segments(), scale, stream);
+    };
 }
 
 }  // namespace selvage::kernels::cpu

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys and values into pages, and the work lists of the forward pass.
+#include <bit>
+#include <cstring>
 #include <vector>
 
 #include "kernels/arguments.h"
@@ -45,18 +47,37 @@ __global__ void store_kernel(StoreWork<V> work) {
 }
 
 template <class V>
-void store_as(KvPages const& pages, TensorView keys, TensorView values, std::span<StoredRun const> runs,
+void store_as(KvPages const& pages, TensorView keys, TensorView values, StoredRun const* runs, unsigned count,
               Stream& stream) {
     auto const pointer = [](TensorView view) { return static_cast<V*>(view.raw()); };
     std::int64_t const head_bytes = pages.head_size * static_cast<std::int64_t>(size_of(keys.dtype()));
     StoreWork<V> const work{pointer(pages.pages),
                             pointer(keys),
                             pointer(values),
-                            upload(runs, stream),
+                            runs,
                             static_cast<int>(pages.kv_heads),
                             static_cast<int>(head_bytes / static_cast<std::int64_t>(sizeof(V)))};
-    dim3 const grid(static_cast<unsigned>(runs.size()), static_cast<unsigned>(pages.kv_heads));
-    launch(store_kernel<V>, grid, 128, 0, stream, work);
+    launch(store_kernel<V>, {count, static_cast<unsigned>(pages.kv_heads)}, 128, 0, stream, work);
+}
+
+void store_runs(KvPages const& pages, TensorView keys, TensorView values, StoredRun const* runs, unsigned count,
+                Stream& stream) {
+    SELVAGE_CHECK(keys.dtype() == pages.pages.dtype() && values.dtype() == pages.pages.dtype(),
+                  "keys in {}, values in {}", name_of(keys.dtype()), name_of(values.dtype()));
+    std::int64_t const head_bytes = pages.head_size * static_cast<std::int64_t>(size_of(keys.dtype()));
+    if (head_bytes % 16 == 0) return store_as<uint4>(pages, keys, values, runs, count, stream);
+    store_as<unsigned>(pages, keys, values, runs, count, stream);  // head sizes are even
+}
+
+void list_runs(std::vector<StoredRun>& runs, std::span<AttentionSegment const> segments) {
+    runs.clear();
+    for (AttentionSegment const& segment : segments)
+        over_pages(segment, [&](std::int64_t row, std::int64_t rows) {
+            std::int64_t const position = segment.first_position + row;
+            runs.push_back({static_cast<std::int32_t>(segment.first_row + row), static_cast<std::int32_t>(rows),
+                            segment.page_table[static_cast<std::size_t>(position / kv_page_tokens)],
+                            static_cast<std::int32_t>(position % kv_page_tokens)});
+        });
 }
 
 // Fewer blocks than this leave a GPU idle: wide tiles are then cut into splits. The bits are the same either way.
@@ -67,33 +88,51 @@ struct ForwardLists {
     std::vector<ForwardTile> narrow, wide, merge_narrow, merge_wide, all;
     std::vector<std::int32_t> page_tables;
     ForwardCounts counts;
-    std::int32_t state_pairs = 0;
 
-    void make(std::span<AttentionSegment const> segments, std::int64_t kv_heads, std::int64_t group, bool may_split);
+    using Sizes = AttentionPlan::Sizes;
+    void make(std::span<AttentionSegment const> segments, std::int64_t kv_heads, std::int64_t group, DType dtype,
+              Sizes sizes = Sizes::exact);
 
   private:
+    std::int32_t state_pairs = 0;
+    void round_up(std::size_t uncut_narrow, std::size_t uncut_wide);
     void add_tiles(AttentionSegment const& segment, std::int64_t group);
     void cut(std::vector<ForwardTile>& tiles, std::vector<ForwardTile>& merges, int pairs);
 };
 
 void ForwardLists::make(std::span<AttentionSegment const> segments, std::int64_t kv_heads, std::int64_t group,
-                        bool may_split) {
+                        DType dtype, Sizes sizes) {
     for (auto* const list : {&narrow, &wide, &merge_narrow, &merge_wide, &all}) list->clear();
     page_tables.clear();
     state_pairs = 0;
     for (AttentionSegment const& segment : segments) add_tiles(segment, group);
-    if (may_split) {
+    std::size_t const uncut_narrow = narrow.size(), uncut_wide = wide.size();
+    if (dtype == DType::bf16) {
         cut(narrow, merge_narrow, narrow_pairs);
         if (static_cast<std::int64_t>(wide.size()) * kv_heads < few_blocks) cut(wide, merge_wide, wide_pairs);
     }
+    if (sizes == Sizes::rounded_up) round_up(uncut_narrow, uncut_wide);
     counts = {.narrow = static_cast<unsigned>(narrow.size()),
               .wide = static_cast<unsigned>(wide.size()),
               .merge_narrow = static_cast<unsigned>(merge_narrow.size()),
-              .merge_wide = static_cast<unsigned>(merge_wide.size())};
+              .merge_wide = static_cast<unsigned>(merge_wide.size()),
+              .state_pairs = state_pairs};
     for (ForwardTile const& tile : wide)
         counts.wide_splits = counts.wide_splits || tile.end_page - tile.first_page > split_pages;
     for (auto const* const list : {&narrow, &wide, &merge_narrow, &merge_wide})
         all.insert(all.end(), list->begin(), list->end());
+}
+
+// Tiles without pairs up to the next power of two, and as many to merge as if all were; room for the states of as many
+// splits as there may then be.
+void ForwardLists::round_up(std::size_t uncut_narrow, std::size_t uncut_wide) {
+    narrow.resize(narrow.empty() ? 0 : std::bit_ceil(narrow.size()));
+    wide.resize(wide.empty() ? 0 : std::bit_ceil(wide.size()));
+    if (!merge_narrow.empty()) merge_narrow.resize(uncut_narrow);
+    if (!merge_wide.empty()) merge_wide.resize(uncut_wide);
+    if (state_pairs == 0) return;
+    state_pairs = static_cast<std::int32_t>(narrow.size()) * narrow_pairs;
+    if (!merge_wide.empty()) state_pairs += static_cast<std::int32_t>(wide.size()) * wide_pairs;
 }
 
 void ForwardLists::add_tiles(AttentionSegment const& segment, std::int64_t group) {
@@ -140,27 +179,55 @@ void ForwardLists::cut(std::vector<ForwardTile>& tiles, std::vector<ForwardTile>
 }
 
 template <class E>
-void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
-             std::span<AttentionSegment const> segments, std::int64_t heads, float scale, Stream& stream) {
-    thread_local ForwardLists lists;
+void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages, std::int64_t heads,
+             float scale, std::int32_t const* page_tables, ForwardTile const* tiles, ForwardCounts const& counts,
+             Stream& stream) {
     constexpr bool is_bf16 = sizeof(E) == 2;
     if constexpr (is_bf16) SELVAGE_CHECK(pages.head_size % 8 == 0, "head size {} in bf16 on a GPU", pages.head_size);
     auto const head_size = static_cast<int>(pages.head_size);
-    lists.make(segments, pages.kv_heads, heads / pages.kv_heads, is_bf16);
-    std::int64_t const states = pages.kv_heads * state_floats(lists.state_pairs, padded_head(head_size));
+    std::int64_t const states = pages.kv_heads * state_floats(counts.state_pairs, padded_head(head_size));
     ForwardWork<E> const work{
         .out = out.as<E>(),
         .log_sum_exp = optional<float>(log_sum_exp),
         .queries = queries.as<E>(),
         .pages = pages.pages.as<E>(),
-        .page_tables = upload(std::span<std::int32_t const>(lists.page_tables), stream),
-        .tiles = upload(std::span<ForwardTile const>(lists.all), stream),
+        .page_tables = page_tables,
+        .tiles = tiles,
         .states = states == 0 ? nullptr : scratch<float>(static_cast<std::size_t>(states), stream),
         .heads = static_cast<int>(heads),
         .kv_heads = static_cast<int>(pages.kv_heads),
         .head_size = head_size,
         .scale = scale * log2_e};
-    launch_forward(work, lists.counts, stream);
+    launch_forward(work, counts, stream);
+}
+
+// How a plan's lists lie: runs, tiles, page tables. Where the first two begin is a matter of the sizes alone.
+struct Places {
+    std::size_t tiles, tables;
+
+    explicit Places(AttentionSizes const& sizes)
+        : tiles(aligned(sizes.runs * sizeof(StoredRun))),
+          tables(tiles +
+                 aligned((sizes.narrow + sizes.wide + sizes.merge_narrow + sizes.merge_wide) * sizeof(ForwardTile))) {}
+    static std::size_t aligned(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
+};
+
+void make_attention_plan(AttentionPlan& plan, AttentionPlan::Sizes sizes, Stream& stream) {
+    thread_local std::vector<StoredRun> runs;
+    thread_local ForwardLists lists;
+    list_runs(runs, plan.segments());
+    lists.make(plan.segments(), plan.kv_heads(), plan.heads() / plan.kv_heads(), plan.dtype(), sizes);
+    AttentionSizes all = lists.counts;
+    all.runs = static_cast<unsigned>(runs.size());
+    Places const places(all);
+    std::span<std::byte> const host = plan.room_for(places.tables + lists.page_tables.size() * sizeof(std::int32_t));
+    auto const put = [&]<class T>(std::size_t at, std::vector<T> const& list) {
+        if (!list.empty()) std::memcpy(host.data() + at, list.data(), list.size() * sizeof(T));
+    };
+    put(0, runs);
+    put(places.tiles, lists.all);
+    put(places.tables, lists.page_tables);
+    plan.send(all, stream);
 }
 
 }  // namespace
@@ -169,20 +236,16 @@ void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<Atten
               Stream& stream) {
     if (segments.empty()) return;
     check_stored(pages, keys, values, segments);
-    SELVAGE_CHECK(keys.dtype() == pages.pages.dtype() && values.dtype() == pages.pages.dtype(),
-                  "keys in {}, values in {}", name_of(keys.dtype()), name_of(values.dtype()));
     thread_local std::vector<StoredRun> runs;
-    runs.clear();
-    for (AttentionSegment const& segment : segments)
-        over_pages(segment, [&](std::int64_t row, std::int64_t rows) {
-            std::int64_t const position = segment.first_position + row;
-            runs.push_back({static_cast<std::int32_t>(segment.first_row + row), static_cast<std::int32_t>(rows),
-                            segment.page_table[static_cast<std::size_t>(position / kv_page_tokens)],
-                            static_cast<std::int32_t>(position % kv_page_tokens)});
-        });
-    std::int64_t const head_bytes = pages.head_size * static_cast<std::int64_t>(size_of(keys.dtype()));
-    if (head_bytes % 16 == 0) return store_as<uint4>(pages, keys, values, runs, stream);
-    store_as<unsigned>(pages, keys, values, runs, stream);  // head sizes are even
+    list_runs(runs, segments);
+    store_runs(pages, keys, values, upload(std::span<StoredRun const>(runs), stream),
+               static_cast<unsigned>(runs.size()), stream);
+}
+
+void store_planned_kv(KvPages pages, TensorView keys, TensorView values, AttentionPlan const& plan, Stream& stream) {
+    if (plan.segments().empty()) return;
+    check_stored(pages, keys, values);
+    store_runs(pages, keys, values, reinterpret_cast<StoredRun const*>(plan.lists()), plan.sizes().runs, stream);
 }
 
 void attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
@@ -190,13 +253,36 @@ void attention_forward(TensorView out, TensorView log_sum_exp, TensorView querie
     if (segments.empty() || queries.empty()) return;
     std::int64_t const heads = check_forward(out, queries, pages, segments);
     if (library_attention_forward(out, log_sum_exp, queries, pages, segments, heads, scale, stream)) return;
-    with_element(pages.pages,
-                 [&]<class E>() { forward<E>(out, log_sum_exp, queries, pages, segments, heads, scale, stream); });
+    thread_local ForwardLists lists;
+    lists.make(segments, pages.kv_heads, heads / pages.kv_heads, pages.pages.dtype());
+    auto const* const tables = upload(std::span<std::int32_t const>(lists.page_tables), stream);
+    auto const* const tiles = upload(std::span<ForwardTile const>(lists.all), stream);
+    with_element(pages.pages, [&]<class E>() {
+        forward<E>(out, log_sum_exp, queries, pages, heads, scale, tables, tiles, lists.counts, stream);
+    });
+}
+
+void planned_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
+                               AttentionPlan const& plan, float scale, Stream& stream) {
+    if (plan.segments().empty() || queries.empty()) return;
+    std::int64_t const heads = check_forward(out, queries, pages);
+    SELVAGE_CHECK(heads == plan.heads() && pages.kv_heads == plan.kv_heads() && pages.pages.dtype() == plan.dtype(),
+                  "a plan for {} heads over {}, not {} over {}", plan.heads(), plan.kv_heads(), heads, pages.kv_heads);
+    if (library_attention_forward(out, log_sum_exp, queries, pages, plan.segments(), heads, scale, stream)) return;
+    Places const places(plan.sizes());
+    auto const* const tables = reinterpret_cast<std::int32_t const*>(plan.lists() + places.tables);
+    auto const* const tiles = reinterpret_cast<ForwardTile const*>(plan.lists() + places.tiles);
+    with_element(pages.pages, [&]<class E>() {
+        forward<E>(out, log_sum_exp, queries, pages, heads, scale, tables, tiles, plan.sizes(), stream);
+    });
 }
 
 void fill_attention(Operations& operations) {
     operations.store_kv = store_kv;
     operations.attention_forward = attention_forward;
+    operations.make_attention_plan = make_attention_plan;
+    operations.store_planned_kv = store_planned_kv;
+    operations.planned_attention_forward = planned_attention_forward;
 }
 
 }  // namespace selvage::kernels::cuda

@@ -212,6 +212,7 @@ __global__ void __launch_bounds__(Shape<head, narrow>::threads, head <= 128 ? 2 
     SELVAGE_DYNAMIC_SHARED(unsigned char, memory);
     Block<S> const block{work, work.tiles[blockIdx.x], memory};
     ForwardTile const& tile = block.tile;
+    if (tile.pairs == 0) return;
     constexpr int groups_ahead = 2 * (S::stages - 1);
     block.start_queries();
     block.start(tile.first_page, false);

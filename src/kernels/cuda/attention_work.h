@@ -5,7 +5,7 @@
 
 #include "device/cuda/launch.h"
 #include "device/stream.h"
-#include "kernels/attention.h"
+#include "kernels/attention_plan.h"
 
 namespace selvage::kernels::cuda {
 
@@ -41,11 +41,8 @@ struct ForwardWork {
     float scale;  // times log2(e)
 };
 
-// How many tiles, in the order in which they lie. Tiles to merge name all pages and the first of the states.
-struct ForwardCounts {
-    unsigned narrow = 0, wide = 0, merge_narrow = 0, merge_wide = 0;
-    bool wide_splits = false;  // a wide tile goes over several splits itself
-};
+// Tiles to merge name all pages and the first of the states. Tiles without pairs do nothing.
+using ForwardCounts = AttentionSizes;
 
 // Head sizes as the bf16 kernels are compiled for them: the next larger one, the rest filled with zeros.
 constexpr int padded_heads[] = {16, 32, 64, 80, 96, 128, 256};
