@@ -6,10 +6,12 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/digest.h"
 #include "base/heartbeat.h"
 #include "base/log.h"
 #include "evaluate/evaluator.h"
 #include "sweep/draft_attributes.h"
+#include "sweep/draft_journal.h"
 #include "sweep/forecast.h"
 #include "sweep/generation_sweep.h"
 #include "sweep/peak_memory.h"
@@ -174,9 +176,17 @@ class RunLoop {
             round_examples(corpora_.train, options_, method, state_.cursor, static_cast<std::int64_t>(marker_.size()));
         Timer timer;
         GenerationResult generated;
+        std::string policy;
         if (method != weave::WeaveMethod::none) {
+            policy = policy_digest(model_.parameters(), grid_);
+            DraftJournal journal(grid_, folder_ / "journal", state_.round, journal_header(policy));
+            if (journal.found() > 0) {
+                std::string const text = fmt::format("round {}: {} drafts were there", state_.round, journal.found());
+                log::info("{}", text);
+                event("journal", text);
+            }
             generated = generation_sweep(arena_, grid_, model_, round.examples, options_, method, state_.round,
-                                         options_.run.schedule_rounds, corpora_.tokenizer->special(),
+                                         options_.run.schedule_rounds, corpora_.tokenizer->special(), journal,
                                          seconds_after_this(), [&] { return stop_.reason().empty(); });
             if (generated.stopped) return false;
             add({.kind = "generate",
@@ -196,7 +206,7 @@ class RunLoop {
         std::int64_t tokens = 0;
         agree(grid_.world(), [&] {
             if (!grid_.is_root()) return;
-            if (method != weave::WeaveMethod::none) write_drafts(method, generated);
+            if (method != weave::WeaveMethod::none) write_drafts(method, generated, policy);
             weave_to_file(method, round.examples, generated.drafts, rows, tokens);
         });
         add({.kind = "weave",
@@ -209,7 +219,15 @@ class RunLoop {
         return true;
     }
 
-    void write_drafts(weave::WeaveMethod method, GenerationResult& generated) {
+    // What the drafts of a sweep depend on.
+    std::string journal_header(std::string const& policy) const {
+        return fmt::format(
+            "format: selvage-journal\nformat_version: 1\nround: {}\npolicy_digest: {}\ndata_digest: {}\n"
+            "deck_digest: {}\n",
+            state_.round, policy, corpora_.train.digest(), digest_of(job_.lasting_deck).hex());
+    }
+
+    void write_drafts(weave::WeaveMethod method, GenerationResult& generated, std::string const& policy) {
         io::DraftsFile file;
         file.drafts = generated.drafts;
         file.deck = job_.effective_deck;
@@ -219,7 +237,7 @@ class RunLoop {
         SamplerOptions const sampler =
             by_bash ? SamplerOptions{bash.temperature, bash.top_p, bash.top_k} : options_.generate.sampler;
         describe_drafts(file.attributes, by_bash ? bash_kinds[static_cast<int>(bash.draft)] : "free", state_.step,
-                        model_.parameters(), sampler, options_.run.seed);
+                        policy, sampler, options_.run.seed);
         file.attributes.text["method"] = name_of(method);
         file.attributes.integers["round"] = state_.round;
         io::write_drafts(io_, io::round_path(folder_ / "drafts", state_.round), file);
@@ -441,6 +459,7 @@ class RunLoop {
                                         format_bytes(static_cast<double>(bytes)), timer.seconds()));
         if (log_) {
             io::remove_old_checkpoints(folder_ / "checkpoints", options_.checkpoint.keep);
+            if (state_.phase != io::Phase::generate) remove_journals(folder_ / "journal");
             log_->flush();
         }
         heartbeat();

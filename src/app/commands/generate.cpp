@@ -164,13 +164,14 @@ int generate_file(Session& session, OpenedModel& opened, JobOptions const& optio
     auto const drafts = gather_drafts(session.grid().data(), mine.drafts);
     std::int64_t tokens = 0;
     for (Draft const& draft : drafts) tokens += static_cast<std::int64_t>(draft.tokens.size());
+    std::string const policy = policy_digest(opened.model->parameters(), session.grid());
     agree(session.grid().world(), [&] {
         if (!session.is_root()) return;
         io::DraftsFile file;
         file.drafts = drafts;
         file.attributes.text["model"] = arguments.positional()[0];
-        describe_drafts(file.attributes, "free", opened.info.state.step, opened.model->parameters(),
-                        options.generate.sampler, options.run.seed);
+        describe_drafts(file.attributes, "free", opened.info.state.step, policy, options.generate.sampler,
+                        options.run.seed);
         io::write_drafts(session.io(), output, file);
     });
     std::int64_t const missing =
