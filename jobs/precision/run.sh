@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source jobs/setup.sh
+source jobs/launch.sh
 selvage_install
 selvage_build cpu selvage
 [ -f inputs/quickstart/data/heldout.h5 ] || {
@@ -14,7 +15,7 @@ selvage_build cpu selvage
 }
 for seed in 1 2; do
   for compute in f32 bf16; do
-    mpirun -n 2 build/cpu/selvage run inputs/quickstart/quickstart.toml --out "out/precision/$compute-$seed" \
+    selvage_run 2 build/cpu/selvage inputs/quickstart/quickstart.toml --out "out/precision/$compute-$seed" \
       --set "run.seed=$seed" --set "precision.compute=\"$compute\"" "$@"
   done
 done

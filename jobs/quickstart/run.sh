@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source jobs/setup.sh
+source jobs/launch.sh
 selvage_install
 selvage_build cpu selvage
 
@@ -19,16 +20,8 @@ if [ ! -f "$data/heldout.h5" ]; then
   done
 fi
 
-# mpirun would kill the ranks on TERM or INT; USR1 asks them to stop with everything saved (exit code 75).
-mpirun -n 2 "$selvage" run inputs/quickstart/quickstart.toml --out "$out" "$@" &
-job=$!
-trap 'kill -USR1 $job' TERM INT
 code=0
-wait $job || code=$?
-while kill -0 $job 2>/dev/null; do
-  code=0
-  wait $job || code=$?
-done
+selvage_run 2 "$selvage" inputs/quickstart/quickstart.toml --out "$out" "$@" || code=$?
 
 if [ $code -eq 0 ]; then
   cat <<TEXT

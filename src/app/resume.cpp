@@ -25,7 +25,7 @@ std::optional<Start> try_checkpoint(io::IoThread& io, io::Path const& path, io::
 }
 
 std::vector<io::Path> everything_in(io::Path const& folder) {
-    return {folder / "run.h5", folder / "drafts", folder / "woven", folder / "checkpoints"};
+    return {folder / "run.h5", folder / "drafts", folder / "woven", folder / "checkpoints", folder / "journal"};
 }
 
 bool may_differ(std::string const& key) {
@@ -110,6 +110,13 @@ void remove_unfinished(io::Path const& folder) {
         for (io::Path const& path : found) count += fs::remove(path, error) ? 1 : 0;
     }
     if (count > 0) log::info("removed {} unfinished file(s) of an earlier job in {}", count, folder.string());
+}
+
+std::string lasting_part(std::string const& deck) {
+    std::string text;
+    for (auto const& [key, value] : keys_of(deck))
+        if (!may_differ(key)) text += key + " = " + value + "\n";
+    return text;
 }
 
 void check_same_deck(std::string const& old_deck, std::string const& new_deck, io::Path const& checkpoint) {

@@ -27,6 +27,8 @@ void set_aside(std::vector<io::Path> const& paths, io::Path const& folder);
 // Rank 0 alone, holding the folder's lock: removes the unfinished files of a job that was killed.
 void remove_unfinished(io::Path const& folder);
 
+// The keys and values of an effective deck that may not differ when a run goes on, as text.
+std::string lasting_part(std::string const& deck);
 // Error (bad_data) naming the keys in which the deck differs from the checkpoint's, but for those that may.
 void check_same_deck(std::string const& old_deck, std::string const& new_deck, io::Path const& checkpoint);
 

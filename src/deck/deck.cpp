@@ -455,10 +455,14 @@ void flatten(toml::table const& table, std::string const& path, std::map<std::st
 
 }  // namespace
 
+std::map<std::string, std::string> keys_of(std::string const& effective) {
+    std::map<std::string, std::string> keys;
+    flatten(parse_toml(effective, "deck"), "", keys);
+    return keys;
+}
+
 std::vector<std::string> differing_keys(std::string const& effective_a, std::string const& effective_b) {
-    std::map<std::string, std::string> a, b;
-    flatten(parse_toml(effective_a, "deck"), "", a);
-    flatten(parse_toml(effective_b, "deck"), "", b);
+    auto const a = keys_of(effective_a), b = keys_of(effective_b);
     std::vector<std::string> out;
     for (auto const& [key, value] : a) {
         auto const other = b.find(key);

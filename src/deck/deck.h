@@ -4,6 +4,7 @@
 // bind() calls, and refuses what the list does not name. The same list dumps the effective deck.
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -95,6 +96,8 @@ class Deck {
     std::unique_ptr<State> state_;
 };
 
+// Every key of an effective deck with its value, as TOML.
+std::map<std::string, std::string> keys_of(std::string const& effective);
 // The keys in which two effective decks differ.
 std::vector<std::string> differing_keys(std::string const& effective_a, std::string const& effective_b);
 

@@ -6,25 +6,11 @@
 #include <tuple>
 #include <utility>
 
-#include "base/bytes.h"
 #include "base/timer.h"
 #include "generate/group_queue.h"
+#include "text/record_bytes.h"
 
 namespace selvage {
-namespace {
-
-constexpr auto draft_fields = [](auto& stream, auto& draft) {
-    stream.value(draft.example);
-    stream.value(draft.sample);
-    stream.value(draft.turn);
-    stream.value(draft.finish);
-    stream.list(draft.tokens);
-    stream.list(draft.logprob);
-    stream.list(draft.sampled_logprob);
-};
-
-}  // namespace
-
 DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64_t round, std::int64_t streams,
                                   DistributedWork const& work, Communicator* group) {
     DistributedDrafts result;
@@ -49,6 +35,7 @@ DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64
         --under_way;
         if (work.follow_up)
             if (auto next = work.follow_up(draft)) followers.push_back(std::move(*next));
+        if (work.finished) work.finished(draft);
         result.drafts.push_back(std::move(draft));
     };
     hooks.progress = [&] {
@@ -60,6 +47,12 @@ DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64
     return result;
 }
 
+void sort_drafts(std::vector<Draft>& drafts) {
+    std::sort(drafts.begin(), drafts.end(), [](Draft const& a, Draft const& b) {
+        return std::tie(a.example, a.sample, a.turn) < std::tie(b.example, b.sample, b.turn);
+    });
+}
+
 std::vector<Draft> gather_drafts(Communicator& axis, std::vector<Draft> const& mine) {
     ByteWriter writer;
     for (Draft const& draft : mine) draft_fields(writer, draft);
@@ -68,9 +61,7 @@ std::vector<Draft> gather_drafts(Communicator& axis, std::vector<Draft> const& m
         ByteReader reader(part);
         while (!reader.at_end()) draft_fields(reader, all.emplace_back());
     }
-    std::sort(all.begin(), all.end(), [](Draft const& a, Draft const& b) {
-        return std::tie(a.example, a.sample, a.turn) < std::tie(b.example, b.sample, b.turn);
-    });
+    sort_drafts(all);
     return all;
 }
 

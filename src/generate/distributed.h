@@ -16,6 +16,7 @@ struct DistributedWork {
     std::function<DraftRequest(std::int64_t)> request;  // of an item
     std::function<std::optional<DraftRequest>(Draft const&)>
         follow_up;                               // optional: what a finished draft asks for next
+    std::function<void(Draft const&)> finished;  // optional: every draft, on the ranks that made it
     std::function<bool(std::int64_t)> progress;  // drafts finished here so far; false stops all ranks
 };
 struct DistributedDrafts {
@@ -27,6 +28,9 @@ struct DistributedDrafts {
 // every item together (see GroupQueue); each has the drafts.
 DistributedDrafts run_distributed(Engine& engine, Communicator& axis, std::int64_t round, std::int64_t streams,
                                   DistributedWork const& work, Communicator* group = nullptr);
+
+// By (example, sample, turn).
+void sort_drafts(std::vector<Draft>& drafts);
 
 // All ranks' drafts on rank 0 of `axis`, ordered by (example, sample, turn); elsewhere empty. Collective.
 std::vector<Draft> gather_drafts(Communicator& axis, std::vector<Draft> const& mine);

@@ -1,35 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sweep/draft_attributes.h"
 
-#include <algorithm>
 #include <span>
 #include <vector>
 
 #include "base/digest.h"
-#include "tensor/host_copy.h"
 
 namespace selvage {
+namespace {
 
-std::string digest_of(ParameterSet const& parameters, Communicator& data) {
-    constexpr std::int64_t piece_elements = std::int64_t{1} << 20;
-    parameters.device().synchronize();
-    FloatReader mine(parameters.values(), parameters.device());
-    int const parts = parameters.is_whole() ? 1 : data.size();
-    DigestStream digest;
-    std::vector<float> piece;
-    int owner = 0;
-    for (Range const shard : parameters.shards(parts)) {
-        bool const here = parts == 1 || owner == data.rank();
-        for (std::int64_t first = 0; first < shard.size(); first += piece_elements) {
-            Range const elements{first, std::min(shard.size(), first + piece_elements)};
-            piece.resize(static_cast<std::size_t>(elements.size()));
-            if (here) std::ranges::copy(mine.read(elements), piece.begin());
-            if (parts > 1) data.broadcast(std::as_writable_bytes(std::span(piece)), owner);
-            digest.update(piece.data(), std::span(piece).size_bytes());
-        }
-        ++owner;
-    }
-    return digest.finish().hex();
+Checksum sum_over(Communicator& ranks, Checksum mine) {
+    std::vector<Checksum> all(static_cast<std::size_t>(ranks.size()));
+    ranks.all_gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
+    Checksum sum;
+    for (Checksum const& part : all) sum += part;
+    return sum;
+}
+
+}  // namespace
+
+std::string policy_digest(ParameterSet const& parameters, ProcessGrid const& grid) {
+    EvenSplit const split(parameters.flat_size(), grid.size(Axis::data));
+    Range const part = parameters.is_whole() ? split.part(grid.coordinate(Axis::data)) : parameters.held();
+    Checksum const mine = parameters.checksum(part);
+    Checksum const sum = sum_over(grid.axis(Axis::tensor), sum_over(grid.data(), mine));
+    return Digest{sum.low, sum.high}.hex();
 }
 
 void describe_drafts(io::Attributes& attributes, std::string const& kind, std::int64_t policy_step,

@@ -3,16 +3,17 @@
 #include <cstdint>
 #include <string>
 
+#include "comm/process_grid.h"
 #include "generate/sampler.h"
 #include "io/files.h"
 
 namespace selvage {
 
-// Of all values of a flat vector. Collective over the data axis that it may be cut over.
-std::string digest_of(ParameterSet const& parameters, Communicator& data);
+// 32 hexadecimal digits that are the same for the same parameters, however they are cut. Collective over data and
+// tensor.
+std::string policy_digest(ParameterSet const& parameters, ProcessGrid const& grid);
 
-// The attributes that say where the drafts of a file came from. kind: "free", "forced", "mixed"; policy: digest_of()
-// the parameters.
+// The attributes that say where the drafts of a file came from. kind: "free", "forced", "mixed".
 void describe_drafts(io::Attributes& attributes, std::string const& kind, std::int64_t policy_step,
                      std::string const& policy, SamplerOptions const& sampler, std::int64_t seed);
 

@@ -45,7 +45,7 @@ SamplerOptions bash_sampler(weave::BashOptions const& bash) { return {bash.tempe
 class Sweep {
   public:
     Sweep(Arena& arena, ProcessGrid const& grid, Model& model, JobOptions const& options, weave::WeaveMethod method,
-          std::int64_t round, std::int64_t schedule_rounds, SpecialTokens const& special,
+          std::int64_t round, std::int64_t schedule_rounds, SpecialTokens const& special, DraftJournal& journal,
           std::function<bool()> const& keep_going)
         : arena_(arena),
           grid_(grid),
@@ -55,6 +55,7 @@ class Sweep {
           round_(round),
           progress_of_run_(weave::schedule_progress(round, schedule_rounds)),
           special_(special),
+          journal_(journal),
           keep_going_(keep_going) {}
 
     Items sort_out(std::span<Example const> examples) const {
@@ -62,7 +63,8 @@ class Sweep {
         for (Example const& example : examples) {
             bool const forced = is_bash(example) && options_.weave.bash.draft == weave::BashDraft::forced;
             for (std::int32_t sample = 0; sample < options_.generate.samples; ++sample)
-                (forced ? items.forced : items.generated).push_back({&example, sample});
+                if (!journal_.has(example.index, sample))
+                    (forced ? items.forced : items.generated).push_back({&example, sample});
         }
         // Long answers first, so that the tail of the sweep is short. The gold length is only a hint.
         std::stable_sort(items.generated.begin(), items.generated.end(), [](Item const& a, Item const& b) {
@@ -84,6 +86,7 @@ class Sweep {
         for (std::size_t begin = 0; begin < items.size() && keep_going(); begin += at_once) {
             std::size_t const end = std::min(items.size(), begin + at_once);
             std::vector<Draft> part = forced_drafts(pass, items.subspan(begin, end - begin));
+            for (Draft const& draft : part) journal_.add(draft);
             std::move(part.begin(), part.end(), std::back_inserter(drafts));
             progress.update(static_cast<double>(end));
         }
@@ -99,6 +102,7 @@ class Sweep {
         DistributedWork work;
         work.items = static_cast<std::int64_t>(items.size());
         work.request = [&](std::int64_t item) { return request(items[static_cast<std::size_t>(item)]); };
+        work.finished = [&](Draft const& draft) { journal_.add(draft); };
         work.progress = [&](std::int64_t done) {
             progress.update(static_cast<double>(done * grid_.data().size()));
             return keep_going_();
@@ -189,6 +193,7 @@ class Sweep {
     std::int64_t round_;
     double progress_of_run_;
     SpecialTokens special_;
+    DraftJournal& journal_;
     std::function<bool()> const& keep_going_;
     double busy_seconds_ = 0;
 };
@@ -198,10 +203,10 @@ class Sweep {
 GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& model,
                                   std::span<Example const> examples, JobOptions const& options,
                                   weave::WeaveMethod method, std::int64_t round, std::int64_t schedule_rounds,
-                                  SpecialTokens const& special, std::optional<double> after,
+                                  SpecialTokens const& special, DraftJournal& journal, std::optional<double> after,
                                   std::function<bool()> const& keep_going) {
     Communicator& data = grid.data();
-    Sweep sweep(arena, grid, model, options, method, round, schedule_rounds, special, keep_going);
+    Sweep sweep(arena, grid, model, options, method, round, schedule_rounds, special, journal, keep_going);
     Items const items = sweep.sort_out(examples);
     std::vector<Draft> mine;
     model.pack(arena);
@@ -210,14 +215,15 @@ GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& 
     sweep.run_generated(items.generated, after, mine);
     model.unpack();
 
-    std::int64_t tokens = 0;
-    for (Draft const& draft : mine) tokens += static_cast<std::int64_t>(draft.tokens.size());
     GenerationResult result;
-    result.tokens = sum_over(data, tokens);
     result.busy = busy_ranks(data, sweep.busy_seconds());
     result.stopped = sum_over(data, static_cast<std::int64_t>(mine.size())) <
                      static_cast<std::int64_t>(items.forced.size() + items.generated.size());
     result.drafts = gather_drafts(data, mine);
+    std::vector<Draft> found = journal.take_found();
+    std::move(found.begin(), found.end(), std::back_inserter(result.drafts));
+    sort_drafts(result.drafts);
+    for (Draft const& draft : result.drafts) result.tokens += static_cast<std::int64_t>(draft.tokens.size());
     return result;
 }
 

@@ -6,10 +6,12 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/digest.h"
 #include "base/heartbeat.h"
 #include "base/log.h"
 #include "evaluate/evaluator.h"
 #include "sweep/draft_attributes.h"
+#include "sweep/draft_journal.h"
 #include "sweep/forecast.h"
 #include "sweep/generation_sweep.h"
 #include "sweep/peak_memory.h"
@@ -168,16 +170,24 @@ class RunLoop {
 
     weave::WeaveMethod method() const { return options_.weave.method_of(state_.round); }
 
-    // False: asked to stop before the sweep's end; its drafts are made again, to the same bits.
+    // False: asked to stop before the sweep's end; its journal has the drafts that were finished.
     bool generate_and_weave() {
         auto const method = this->method();
         RoundExamples const round =
             round_examples(corpora_.train, options_, method, state_.cursor, static_cast<std::int64_t>(marker_.size()));
         Timer timer;
         GenerationResult generated;
+        std::string policy;
         if (method != weave::WeaveMethod::none) {
+            policy = policy_digest(model_.parameters(), grid_);
+            DraftJournal journal(grid_, folder_ / "journal", state_.round, journal_header(policy));
+            if (journal.found() > 0) {
+                std::string const text = fmt::format("round {}: {} drafts were there", state_.round, journal.found());
+                log::info("{}", text);
+                event("journal", text);
+            }
             generated = generation_sweep(arena_, grid_, model_, round.examples, options_, method, state_.round,
-                                         options_.run.schedule_rounds, corpora_.tokenizer->special(),
+                                         options_.run.schedule_rounds, corpora_.tokenizer->special(), journal,
                                          seconds_after_this(), [&] { return stop_.reason().empty(); });
             if (generated.stopped) return false;
             add({.kind = "generate",
@@ -195,8 +205,6 @@ class RunLoop {
         Timer weaving;
         std::int64_t rows = 0;
         std::int64_t tokens = 0;
-        std::string const policy =
-            method == weave::WeaveMethod::none ? "" : digest_of(model_.parameters(), grid_.data());
         agree(grid_.world(), [&] {
             if (!grid_.is_root()) return;
             if (method != weave::WeaveMethod::none) write_drafts(method, generated, policy);
@@ -210,6 +218,14 @@ class RunLoop {
              .busy = 1});
         state_.cursor = round.next_cursor;
         return true;
+    }
+
+    // What the drafts of a sweep depend on.
+    std::string journal_header(std::string const& policy) const {
+        return fmt::format(
+            "format: selvage-journal\nformat_version: 1\nround: {}\npolicy_digest: {}\ndata_digest: {}\n"
+            "deck_digest: {}\n",
+            state_.round, policy, corpora_.train.digest(), digest_of(job_.lasting_deck).hex());
     }
 
     void write_drafts(weave::WeaveMethod method, GenerationResult& generated, std::string const& policy) {
@@ -444,6 +460,7 @@ class RunLoop {
                                         format_bytes(static_cast<double>(bytes)), timer.seconds()));
         if (log_) {
             io::remove_old_checkpoints(folder_ / "checkpoints", options_.checkpoint.keep);
+            if (state_.phase != io::Phase::generate) remove_journals(folder_ / "journal");
             log_->flush();
         }
         heartbeat();

@@ -15,6 +15,7 @@ namespace selvage {
 struct Job {
     JobOptions options;  // run.out and all paths absolute, run.schedule_rounds set
     std::string effective_deck;
+    std::string lasting_deck;  // without the keys that may differ when a run goes on
     ModelConfig model;
     std::string initial_model;           // a model or checkpoint whose weights the run starts from; "": random weights
     std::optional<io::Path> start_from;  // a checkpoint to go on from

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/heartbeat.h"
 #include "base/log.h"
+#include "base/stack_trace.h"
 
 namespace selvage {
 namespace {
@@ -78,24 +79,32 @@ bool StopRequest::agreed(Communicator& world) {
 }
 
 Watchdog::Watchdog(double minutes, int rank) {
-    if (minutes <= 0) return;
-    thread_ = std::thread([this, minutes, rank] {
-        std::uint64_t seen = heartbeat_count();
-        Timer since;
-        while (!ended_) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(200));
-            std::uint64_t const now = heartbeat_count();
-            if (now != seen || is_waiting_for_others()) {
-                seen = now;
-                since.restart();
-            } else if (since.seconds() > minutes * 60) {
-                std::fprintf(stderr,
-                             "selvage: rank %d made no progress for %g minutes (run.hang_minutes); ending the job\n",
-                             rank, minutes);
-                std::_Exit(static_cast<int>(ExitCode::system));
-            }
+    if (minutes > 0)
+        thread_ = std::thread([this, minutes, rank, self = pthread_self()] { watch(minutes, rank, self); });
+}
+
+void Watchdog::watch(double minutes, int rank, pthread_t watched) const {
+    constexpr std::chrono::milliseconds interval(200), others_time(3000);
+    std::uint64_t seen = heartbeat_count();
+    bool told = false;  // of this standstill
+    Timer since;
+    while (!ended_) {
+        std::this_thread::sleep_for(interval);
+        std::uint64_t const now = heartbeat_count();
+        if (now != seen) {
+            seen = now;
+            told = false;
+            since.restart();
         }
-    });
+        bool const waits = is_waiting_for_others() && since.seconds() < 2 * minutes * 60;
+        if (since.seconds() < minutes * 60 || (told && waits)) continue;
+        told = true;
+        std::fprintf(stderr, "selvage: rank %d made no progress for %g minutes (run.hang_minutes)%s; it is in\n%s",
+                     rank, minutes, waits ? ", as it waits for others" : "; ending the job", stack_of(watched).c_str());
+        if (waits) continue;
+        std::this_thread::sleep_for(others_time);
+        std::_Exit(static_cast<int>(ExitCode::system));
+    }
 }
 
 Watchdog::~Watchdog() {

@@ -2,6 +2,8 @@
 #pragma once
 // When a run ends early: a signal (USR1, USR2, TERM), the wall time, or a file STOP in the output folder; and a
 // watchdog for a run that hangs.
+#include <pthread.h>
+
 #include <atomic>
 #include <filesystem>
 #include <string>
@@ -40,14 +42,16 @@ class StopRequest {
     mutable bool found_ = false;
 };
 
-// Ends the process with a message when there was no heartbeat (base/heartbeat.h) for `minutes`, unless it waits for
-// other processes.
+// When there was no heartbeat (base/heartbeat.h) for `minutes` it says where the thread that made it is, and ends the
+// process, a little later, so that others can say where they are. One that waits for others leaves that to them, for as
+// long again.
 class Watchdog {
   public:
     Watchdog(double minutes, int rank);
     ~Watchdog();
 
   private:
+    void watch(double minutes, int rank, pthread_t watched) const;
     std::atomic<bool> ended_ = false;
     std::thread thread_;
 };

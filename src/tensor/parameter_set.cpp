@@ -2,6 +2,7 @@
 #include "tensor/parameter_set.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numbers>
 #include <thread>
@@ -48,6 +49,13 @@ void draw_normal(float* values, Placement const& place, Range part, Random const
                 normal(random.words({static_cast<std::uint32_t>(at >> 32), static_cast<std::uint32_t>(at)}));
         }
     });
+}
+
+// A bijection that spreads every bit (Steele et al. 2014, with Stafford's constants).
+std::uint64_t mixed(std::uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
+    return x ^ (x >> 31);
 }
 
 // Cuts `all` in as many parts as there are threads; few elements are for one.
@@ -157,6 +165,32 @@ Parameter const& ParameterSet::find(std::string_view name) const {
 
 TensorView ParameterSet::slice(TensorView flat, Parameter const& parameter) {
     return flat.rows(parameter.offset, parameter.offset + parameter.shape.elements()).reshape(parameter.shape);
+}
+
+Checksum ParameterSet::checksum(Range elements) const {
+    device_->synchronize();
+    FloatReader reader(values_, *device_);
+    Checksum sum;
+    for (Parameter const& parameter : parameters_) {
+        ParameterSpec const& spec = parameter.spec;
+        if (first_holder(spec.cut, rank_) != rank_) continue;
+        Placement const place = placement_on(spec, rank_);
+        std::uint64_t const key = name_hash(spec.name.data(), spec.name.size());
+        Range const here = elements.intersect({parameter.offset, parameter.offset + parameter.shape.elements()});
+        for (std::int64_t begin = here.begin; begin < here.end; begin += initial_piece) {
+            Range const piece{begin, std::min(begin + initial_piece, here.end)};
+            std::span<float const> const values = reader.read({piece.begin - held_.begin, piece.end - held_.begin});
+            Range const part{piece.begin - parameter.offset, piece.end - parameter.offset};
+            over_runs(place, part, [&](std::int64_t element, std::int64_t index, std::int64_t count) {
+                for (std::int64_t i = 0; i < count; ++i) {
+                    auto const bits = std::bit_cast<std::uint32_t>(values[static_cast<std::size_t>(index + i)]);
+                    std::uint64_t const low = mixed(mixed(key + static_cast<std::uint64_t>(element + i)) + bits);
+                    sum += {low, mixed(low + key)};
+                }
+            });
+        }
+    }
+    return sum;
 }
 
 void ParameterSet::initialise(std::uint64_t seed, std::int64_t threads) {

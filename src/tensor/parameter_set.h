@@ -57,6 +57,16 @@ struct Parameter {
     Shape shape;              // of what this rank holds
 };
 
+// 128 bits; sums wrap around.
+struct Checksum {
+    std::uint64_t low = 0, high = 0;
+    Checksum& operator+=(Checksum const& other) {
+        low += other.low;
+        high += other.high;
+        return *this;
+    }
+};
+
 class ParameterSet {
   public:
     // The flat vector is cut into blocks of this many elements; shards are whole blocks, and so are the units of the
@@ -91,6 +101,10 @@ class ParameterSet {
     static TensorView slice(TensorView flat, Parameter const& parameter);
     // Fills values() from the seed: key by the name's hash, counter by the global element index.
     void initialise(std::uint64_t seed, std::int64_t threads = 1);
+    // A sum over those of the elements, all held, that this rank is the first of the tensor axis to hold, of a hash of
+    // name, place in the whole parameter and bits: the sum over the parts of all ranks, in any order, says what the
+    // parameters are.
+    Checksum checksum(Range elements) const;
     Device& device() const { return *device_; }  // that the values lie on
 
   private:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong while a run is under way: disks, locks, damaged checkpoints, a model that diverges."""
 import os
+import re
+import signal
 import socket
 import subprocess
 import time
@@ -163,6 +165,29 @@ class Divergence(JobTest):
             text = self.refuse_run(settings, BAD_DATA, "finite", "after step", "train.learning_rate", ranks=ranks,
                                    out=f"far-{ranks}")
             self.assertLess(text.count("finite"), 2)
+
+
+class Hang(JobTest):
+    def test_a_rank_that_stands_still_ends_the_job(self):
+        """With a line for where each of the others is."""
+        words = ["run", self.deck, "--out", self.folder / "hung", "--set", "run.rounds=4000", "--set",
+                 "run.schedule_rounds=4000", "--set", "run.hang_minutes=0.03"]
+        job = subprocess.Popen(command(words, 3), stderr=subprocess.PIPE, text=True)
+        try:
+            while not self.checkpoints("hung"):
+                time.sleep(0.01)
+            ranks = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True).stdout.split()
+            self.assertEqual(len(ranks), 3)
+            os.kill(int(ranks[1]), signal.SIGSTOP)
+            _, errors = job.communicate(timeout=30)
+        finally:
+            job.kill()
+        self.assertEqual(job.returncode, 71, errors[-3000:])
+        told = re.findall(r"selvage: rank (\d) made no progress for 0.03 minutes .*\n((?:    .*\n)+)", errors)
+        self.assertEqual({rank for rank, _ in told}, {"0", "2"}, errors[-3000:])
+        for _, stack in told:
+            self.assertIn("selvage::", stack)
+            self.assertIn("main", stack)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ int generate_file(Session& session, OpenedModel& opened, JobOptions const& optio
     auto const drafts = gather_drafts(session.grid().data(), mine.drafts);
     std::int64_t tokens = 0;
     for (Draft const& draft : drafts) tokens += static_cast<std::int64_t>(draft.tokens.size());
-    std::string const policy = digest_of(opened.model->parameters(), session.grid().data());
+    std::string const policy = policy_digest(opened.model->parameters(), session.grid());
     agree(session.grid().world(), [&] {
         if (!session.is_root()) return;
         io::DraftsFile file;

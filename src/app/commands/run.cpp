@@ -87,6 +87,7 @@ int run(MpiSession& mpi, Arguments const& arguments) {
         LoadedDeck loaded = final_deck(session, deck_path, overrides, first, start);
         job.options = loaded.options.job;
         job.effective_deck = loaded.deck.effective(false);
+        job.lasting_deck = lasting_part(job.effective_deck);
         job.model = loaded.options.model;
         job.initial_model = loaded.options.model_from;
         job.batch_variance = session.batch_variance();

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by jobs/*/run.sh and slurm/selvage.sbatch: starts a parallel program and turns the signals that would end it into
+# a request to stop with everything saved.
+
+# selvage_told_to_stop COMMAND...: runs it; TERM, INT and USR1 to this shell become USR1 to the command (mpirun and srun
+# hand it on to every rank; TERM would make them kill the ranks). Returns the command's code: 75 is "stopped, go on later".
+selvage_told_to_stop() {
+  local code=0 job
+  "$@" &
+  job=$!
+  trap 'echo "$(date +%FT%T) told to stop"; kill -USR1 '$job USR1 TERM INT
+  wait $job || code=$?
+  while kill -0 $job 2>/dev/null; do  # a signal ends `wait`, not the job
+    code=0
+    wait $job || code=$?
+  done
+  trap - USR1 TERM INT
+  return $code
+}
+
+# selvage_run RANKS PROGRAM ARGUMENTS...: `PROGRAM run ARGUMENTS` by mpirun on so many ranks; inside a Slurm job by srun on
+# what the job has.
+selvage_run() {
+  local ranks=$1 program=$2
+  shift 2
+  local launcher=(mpirun -n "$ranks")
+  [ -z "${SLURM_JOB_ID:-}" ] || launcher=(srun --mpi=pmix --kill-on-bad-exit=1)
+  selvage_told_to_stop "${launcher[@]}" "$program" run "$@"
+}

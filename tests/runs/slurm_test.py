@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""slurm/selvage.sbatch as it is shipped, on a real Slurm of two nodes: warnings, requeues, lost nodes, arrays."""
+import pathlib
+import sys
+
+from support import SELVAGE, JobTest, unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/support"))
+import slurm_cluster  # noqa: E402
+
+SETTINGS = ["run.rounds=60", "run.schedule_rounds=60", "checkpoint.keep=3"]
+
+
+@unittest.skipIf(slurm_cluster.why_not(), slurm_cluster.why_not())
+class Slurm(JobTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls().run_job("straight", 2, SETTINGS)
+        cls.cluster = slurm_cluster.SlurmCluster()
+        cls.cluster.__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.__exit__()
+        super().tearDownClass()
+
+    def submit(self, out, options, environment=None, settings=()):
+        """The job's number."""
+        words = [self.deck, "--out", self.folder / out]
+        for setting in (*SETTINGS, *settings):
+            words += ["--set", setting]
+        self.cluster.environment = {**self.cluster.environment, "SELVAGE": SELVAGE, "SELVAGE_PROFILE": "",
+                                    "SELVAGE_MAX_REQUEUES": "50", **(environment or {})}
+        shown = self.cluster.call("sbatch", f"--chdir={ROOT}", f"--output={self.folder}/{out}.log", "--time=10",
+                                  *options, ROOT / "slurm/selvage.sbatch", *words)
+        return shown.split()[-1]
+
+    def log(self, out):
+        path = self.folder / f"{out}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait_for_checkpoint(self, out, step):
+        """One of this step or a later one."""
+        self.cluster.wait_until(lambda: any(int(path.stem.split("-")[1]) >= step for path in self.checkpoints(out)),
+                                60, f"no checkpoint of step {step}\n{self.log(out)}")
+
+    def wait_for_end(self, out, job):
+        def ended():
+            state = self.cluster.state(job)
+            if state == "PENDING":
+                self.cluster.start_now(job)
+            return state == ""
+
+        self.cluster.wait_until(ended, 120, f"job {job} does not end\n{self.log(out)}")
+
+    def assert_finished(self, out, starts):
+        self.assertIn("ended with code 0", self.log(out), self.log(out))
+        self.assertEqual(self.log(out).count(", start "), starts, self.log(out))
+        self.assert_same_run("straight", out)
+
+    def test_a_warning_puts_the_job_back_and_it_goes_on(self):
+        job = self.submit("warned", ["--nodes=2", "--ntasks-per-node=1"])
+        for step in (20, 100):
+            self.wait_for_checkpoint("warned", step)
+            starts = self.log("warned").count("told to stop")
+            self.cluster.call("scancel", "--signal=USR1", "--batch", job)
+            self.cluster.wait_until(lambda: self.log("warned").count("told to stop") > starts, 20, "not told")
+            self.cluster.wait_until(lambda: self.cluster.state(job) in ("PENDING", ""), 30, "not back in the queue")
+        self.wait_for_end("warned", job)
+        self.assertIn("stopped with everything saved; back into the queue", self.log("warned"))
+        self.assert_finished("warned", 3)
+
+    def test_the_cap_and_the_file_stop(self):
+        job = self.submit("capped", ["--ntasks=2"], {"SELVAGE_MAX_REQUEUES": "0"})
+        self.wait_for_checkpoint("capped", 4)
+        self.cluster.call("scancel", "--signal=USR1", "--batch", job)
+        self.wait_for_end("capped", job)
+        self.assertIn("not queued again", self.log("capped"))
+        # The same folder once more; now a file stops it, which no requeue can help.
+        job = self.submit("capped", ["--ntasks=2"])
+        self.wait_for_checkpoint("capped", 40)
+        (self.folder / "capped/STOP").touch()
+        self.wait_for_end("capped", job)
+        self.assertIn("stopped by the file STOP", self.log("capped"))
+        (self.folder / "capped/STOP").unlink()
+        job = self.submit("capped", ["--ntasks=1"])
+        self.wait_for_end("capped", job)
+        self.assert_finished("capped", 1 + 1 + 1)
+
+    def test_a_lost_node(self):
+        """The job starts again on the node that is left."""
+        job = self.submit("lost", ["--nodes=1-2", "--ntasks=4", "--spread-job"])
+        self.wait_for_checkpoint("lost", 8)
+        self.cluster.lose("n2")
+        try:
+            self.wait_for_end("lost", job)
+        finally:
+            self.cluster.start("n2")
+            self.cluster.wait_until(lambda: self.cluster.idle_nodes() == 2, 30, "n2 does not come back")
+        self.assertRegex(self.log("lost"), r"start 1, 4 tasks on n\[1-2\](.|\n)*start 2, 4 tasks on n1\n")
+        self.assert_finished("lost", 2)
+
+    def test_an_array_of_seeds_by_a_profile(self):
+        """Through submit.sh, with mpirun in the batch script."""
+        self.cluster.environment = {**self.cluster.environment, "SELVAGE": SELVAGE}
+        shown = self.cluster.call("env", ROOT / "slurm/submit.sh", ROOT / "slurm/profiles/mpirun.sh", "--array=7-8",
+                                  f"--chdir={ROOT}", f"--output={self.folder}/seed-%a.log", "--ntasks-per-node=1",
+                                  "--nodes=1", "--time=10", "--", self.deck, "--out", self.folder / "seed-%a", "--set",
+                                  "run.seed=%a", "--set", "run.rounds=3")
+        job = shown.split()[-1]
+        self.cluster.wait_until(lambda: self.cluster.state(job) == "", 60, "the array does not end")
+        for seed in (7, 8):
+            self.assertIn("ended with code 0", self.log(f"seed-{seed}"), self.log(f"seed-{seed}"))
+        self.run_job("seed", settings=["run.rounds=3"])  # the deck's own seed is 7
+        self.assert_same_run("seed", "seed-7")
+        with self.assertRaises(AssertionError):
+            self.assert_same_run("seed", "seed-8")
+
+    def test_bad_submissions_say_what_to_do(self):
+        job = self.submit("unbuilt", ["--ntasks=1"], {"SELVAGE": "nowhere/selvage"})
+        self.wait_for_end("unbuilt", job)
+        self.assertIn("nowhere/selvage is not there; build it, or set SELVAGE", self.log("unbuilt"))
+
+
+if __name__ == "__main__":
+    unittest.main()
