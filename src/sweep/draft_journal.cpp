@@ -78,8 +78,11 @@ void DraftJournal::add(Draft const& draft) {
 }
 
 void remove_journals(fs::path const& folder) {
+    // The folder stays: others may be walking through the output folder.
     std::error_code ignored;
-    fs::remove_all(folder, ignored);
+    std::vector<fs::path> files;
+    for (auto const& entry : fs::directory_iterator(folder, ignored)) files.push_back(entry.path());
+    for (fs::path const& file : files) fs::remove(file, ignored);
 }
 
 }  // namespace selvage
