@@ -164,6 +164,7 @@ TEXT
   job ranks-2 2
   job ranks-4 4
   job tensor-2 2 --set grid.tensor=2
+  [ "$device" = emulated ] || job nccl-1 1 --set 'grid.transport="nccl"'
   same ranks-1 ranks-2
   same ranks-1 ranks-4
 }

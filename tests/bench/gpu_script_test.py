@@ -40,7 +40,7 @@ class Bundle(unittest.TestCase):
         self.assertEqual(code, 0, shown)
         self.assertEqual(re.findall(r"device_test +(\d) ranks +passed", shown), ["1", "2"], shown)
         self.assertEqual(len(set(re.findall(r"ranks-\d: forced_nll ([\d.]+)", shown))), 1, shown)
-        self.assertEqual(len(re.findall(r"% of the ceiling", shown)), 10, shown)
+        self.assertEqual(len(re.findall(r"% of the ceiling", shown)), 15, shown)
         self.assertIn("all passed", shown)
 
     def test_what_is_not_there_fails(self):

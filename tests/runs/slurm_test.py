@@ -122,6 +122,10 @@ class Slurm(JobTest):
         job = self.submit("unbuilt", ["--ntasks=1"], {"SELVAGE": "nowhere/selvage"})
         self.wait_for_end("unbuilt", job)
         self.assertIn("nowhere/selvage is not there; build it, or set SELVAGE", self.log("unbuilt"))
+        shown = self.cluster.call("sbatch", f"--chdir={self.folder}", f"--output={self.folder}/elsewhere.log",
+                                  ROOT / "slurm/selvage.sbatch", self.deck)
+        self.wait_for_end("elsewhere", shown.split()[-1])
+        self.assertIn("is not the root of the repository", self.log("elsewhere"))
 
 
 if __name__ == "__main__":

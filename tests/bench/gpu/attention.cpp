@@ -79,21 +79,25 @@ class Attention {
 }  // namespace
 
 void measure_attention(Table& table, Ceilings const& ceilings, bool tiny) {
-    table.title("Attention, bf16, causal (operations of the causal half)");
+    table.title("Attention, bf16, causal (operations of the causal half); free: batch_invariant = false, by cuDNN");
     std::vector<AttentionShape> const whole = {{4, 2048, 16, 16, 128}, {2, 4096, 16, 16, 128}, {4, 2048, 32, 8, 128}};
     for (AttentionShape const& shape : tiny ? std::vector<AttentionShape>{{1, 80, 2, 1, 16}} : whole) {
         Attention attention(table, shape, shape.length);
-        double const forward = attention.flops() / attention.forward();
-        table.line("forward " + shape.text(), 1e-12 * forward, "TFLOP/s", forward / ceilings.flops);
-        double const backward = 2.5 * attention.flops() / attention.backward();
-        table.line("backward " + shape.text(), 1e-12 * backward, "TFLOP/s", backward / ceilings.flops);
+        table.with_and_without_invariance([&](std::string const& how) {
+            double const forward = attention.flops() / attention.forward();
+            table.line("forward " + shape.text() + how, 1e-12 * forward, "TFLOP/s", forward / ceilings.flops);
+            double const backward = 2.5 * attention.flops() / attention.backward();
+            table.line("backward " + shape.text() + how, 1e-12 * backward, "TFLOP/s", backward / ceilings.flops);
+        });
     }
     std::vector<AttentionShape> const decode = {
         {1, 4096, 16, 16, 128}, {16, 2048, 16, 16, 128}, {64, 2048, 32, 8, 128}};
     for (AttentionShape const& shape : tiny ? std::vector<AttentionShape>{{2, 70, 2, 1, 16}} : decode) {
         Attention attention(table, shape, 1);
-        double const rate = attention.bytes_of_keys() / attention.forward();
-        table.line("decode " + shape.text(), 1e-9 * rate, "GB/s", rate / ceilings.bytes);
+        table.with_and_without_invariance([&](std::string const& how) {
+            double const rate = attention.bytes_of_keys() / attention.forward();
+            table.line("decode " + shape.text() + how, 1e-9 * rate, "GB/s", rate / ceilings.bytes);
+        });
     }
 }
 

@@ -18,8 +18,10 @@ double flops_per_token(ModelConfig const& config, double seen) {
     return 2 * static_cast<double>(matrix_elements(config)) + 4 * attention_width(config) * seen;
 }
 
-void measure_training(MpiSession& mpi, Table& table, Ceilings const& ceilings, Options const& options) {
-    std::string const name = fmt::format("{}, {} x {} tokens", options.model, options.sequences, options.length());
+void measure_training(MpiSession& mpi, Table& table, Ceilings const& ceilings, Options const& options,
+                      std::string const& how = "") {
+    std::string const name =
+        fmt::format("{}, {} x {} tokens{}", options.model, options.sequences, options.length(), how);
     table.where_it_fits(name, [&] {
         Job job(mpi, options);
         Training training(job, options);
@@ -44,10 +46,11 @@ void measure_prompts(MpiSession& mpi, Table& table, Ceilings const& ceilings, Op
 }
 
 // Decoding alone: what more new tokens take more.
-void measure_decoding(MpiSession& mpi, Table& table, Ceilings const& ceilings, Options options) {
+void measure_decoding(MpiSession& mpi, Table& table, Ceilings const& ceilings, Options options,
+                      std::string const& how) {
     std::int64_t const few = options.new_tokens / 4, many = options.new_tokens;
     std::string const name =
-        fmt::format("{}, batch {}, behind {} tokens", options.model, options.streams, options.prompt());
+        fmt::format("{}, batch {}, behind {} tokens{}", options.model, options.streams, options.prompt(), how);
     table.where_it_fits(name, [&] {
         Job job(mpi, options);
         auto const seconds = [&](std::int64_t new_tokens) {
@@ -81,7 +84,8 @@ void measure_jobs(MpiSession& mpi, Table& table, Ceilings const& ceilings, Optio
         return options;
     };
     table.title("Training steps, bf16 (operations of products and of the causal half of attention)");
-    measure_training(mpi, table, ceilings, with("124m", 16, 2048));
+    table.with_and_without_invariance(
+        [&](std::string const& how) { measure_training(mpi, table, ceilings, with("124m", 16, 2048), how); });
     if (!tiny)
         for (char const* model : {"1.3b", "7b-layers"})
             for (std::int64_t const length : {2048, 4096})
@@ -90,10 +94,11 @@ void measure_jobs(MpiSession& mpi, Table& table, Ceilings const& ceilings, Optio
     measure_prompts(mpi, table, ceilings, with("124m", 16, 2048));
     if (!tiny) measure_prompts(mpi, table, ceilings, with("1.3b", 8, 2048));
     table.title("Decoding, bf16 (bytes of weights, keys and values)");
-    measure_decoding(mpi, table, ceilings, with("124m", 16, 512));
+    table.with_and_without_invariance(
+        [&](std::string const& how) { measure_decoding(mpi, table, ceilings, with("124m", 16, 512), how); });
     if (!tiny)
         for (std::int64_t const batch : {1, 16, 64, 256})
-            measure_decoding(mpi, table, ceilings, with("1.3b", batch, 512));
+            measure_decoding(mpi, table, ceilings, with("1.3b", batch, 512), "");
 }
 
 }  // namespace selvage::bench

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/timer.h"
+#include "kernels/batch_invariance.h"
 
 namespace selvage::bench {
 
@@ -33,6 +34,14 @@ void Table::line(std::string const& name, double value, std::string const& unit,
     std::string const of_ceiling = share > 0 ? fmt::format("{:6.1f} % of the ceiling", 100 * share) : "";
     std::printf("%s\n", fmt::format("  {:<52} {:>12.4g} {:<10} {}", name, value, unit, of_ceiling).c_str());
     std::fflush(stdout);
+}
+
+void Table::with_and_without_invariance(std::function<void(std::string const& how)> const& measure) const {
+    DeviceKind const device = arena_.device().kind();
+    measure("");
+    kernels::set_batch_invariant(false, device);
+    measure(", free");
+    kernels::set_batch_invariant(true, device);
 }
 
 void Table::where_it_fits(std::string const& name, std::function<void()> const& make) const {

@@ -26,6 +26,8 @@ class Table {
     void title(std::string const& text) const;
     // share: of the ceiling; 0: there is none.
     void line(std::string const& name, double value, std::string const& unit, double share = 0) const;
+    // Twice: with precision.batch_invariant as it is, "", and set to false, ", free".
+    void with_and_without_invariance(std::function<void(std::string const& how)> const& measure) const;
     // What `make` prints; a line that says so where the device has not enough memory for it.
     void where_it_fits(std::string const& name, std::function<void()> const& make) const;
 
