@@ -3,10 +3,9 @@
 
 #include <fcntl.h>
 
-#include <array>
+#include <algorithm>
 #include <boost/crc.hpp>
 #include <chrono>
-#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -118,7 +117,7 @@ void JournalWriter::append(std::span<std::byte const> record) {
     std::vector<std::byte> framed(frame_bytes + record.size());
     store(framed.data(), static_cast<std::uint32_t>(record.size()));
     store(framed.data() + 4, checksum(record));
-    std::memcpy(framed.data() + frame_bytes, record.data(), record.size());
+    std::copy(record.begin(), record.end(), framed.begin() + frame_bytes);
     file_.write(framed, end_);
     end_ += static_cast<std::int64_t>(framed.size());
 }

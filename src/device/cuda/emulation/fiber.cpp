@@ -46,6 +46,10 @@ Fiber::~Fiber() {
 #ifdef __SANITIZE_THREAD__
     if (thread_state_ != nullptr) __tsan_destroy_fiber(thread_state_);
 #endif
+#ifdef __SANITIZE_ADDRESS__
+    // Whoever is given the addresses next, a thread's own variables say, is not told of frames that were there.
+    __asan_unpoison_memory_region(stack_ + page, stack_bytes - page);
+#endif
     munmap(stack_, stack_bytes);
 }
 
