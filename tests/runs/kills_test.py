@@ -11,8 +11,8 @@ import time
 
 from support import JobTest, command, unittest
 
-KILLS = int(os.environ.get("SELVAGE_KILLS", "20"))
-KILLS_IN_A_RUN = 10
+KILLS = int(os.environ.get("SELVAGE_KILLS", "12"))
+KILLS_IN_A_RUN = 6
 SETTINGS = ["run.rounds=6", "run.schedule_rounds=6", "checkpoint.every_steps=2", 'weave.method=["bash","rac","both"]',
             "generate.examples=48", "generate.samples=40", "generate.streams=2"]
 

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/support"))
 import slurm_cluster  # noqa: E402
 
-SETTINGS = ["run.rounds=60", "run.schedule_rounds=60", "checkpoint.keep=3"]
+SETTINGS = ["run.rounds=40", "run.schedule_rounds=40", "checkpoint.keep=3"]
 
 
 @unittest.skipIf(slurm_cluster.why_not(), slurm_cluster.why_not())
