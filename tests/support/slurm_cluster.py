@@ -12,6 +12,7 @@ import time
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "unshare")
 NODES = ("n1", "n2")
+OWN = ("--uts", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 CONFIGURATION = """
 ClusterName=selvage
 SlurmctldHost={host}
@@ -55,7 +56,11 @@ def why_not():
     missing = [name for name in PROGRAMS if find(name) is None]
     if missing:
         return f"no {', '.join(missing)} here (Debian: slurm-wlm, munge)"
-    return "" if os.geteuid() == 0 else "a cluster inside a test needs root"
+    if os.geteuid() != 0:
+        return "a cluster inside a test needs root"
+    tried = subprocess.run([find("unshare"), *OWN, "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], capture_output=True,
+                           text=True, check=False)
+    return "" if tried.returncode == 0 else f"no host names and mounts of one's own here: {tried.stderr.strip()}"
 
 
 def find(name):
@@ -126,7 +131,7 @@ class SlurmCluster:
         """With a host name, processes and shared memory of its own: else the segments of the ranks of different nodes
         would be the same."""
         self.processes[node] = subprocess.Popen(
-            [find("unshare"), "--uts", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c",
+            [find("unshare"), *OWN, "sh", "-c",
              f"hostname {node}; mount -t tmpfs tmpfs /dev/shm; exec {find('slurmd')} -D -N {node}"],
             env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
