@@ -118,6 +118,30 @@ TEST_F(Damage, EveryTruncationIsFound) {
     }
 }
 
+// A bit flipped or the end cut off, anywhere: the run goes on from the one before.
+TEST_F(Damage, ADamagedNewestCheckpointIsNotTaken) {
+    std::mt19937_64 random(19);
+    Path const older = checkpoint_path(folder.path(), 300), newest = checkpoint_path(folder.path(), 400);
+    Model model;
+    model.write(*io, older);
+    model.write(*io, newest);
+    ASSERT_EQ(newest_valid_checkpoint(*io, folder.path(), nullptr), newest);
+    std::string const whole = read_bytes(newest);
+    for (int i = 0; i < 200; ++i) {
+        std::string bytes = whole;
+        std::size_t const at = random() % bytes.size();
+        if (i % 2 == 0)
+            bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8));
+        else
+            bytes.resize(at);
+        write_bytes(newest, bytes);
+        std::vector<std::string> problems;
+        EXPECT_EQ(newest_valid_checkpoint(*io, folder.path(), &problems), older)
+            << (i % 2 == 0 ? "flipped at " : "cut at ") << at;
+        EXPECT_EQ(problems.size(), 1U);
+    }
+}
+
 TEST_F(Damage, ForeignAndMissingFiles) {
     EXPECT_EQ(check(folder / "none.h5").code, ExitCode::missing_input);
     EXPECT_EQ(check(folder.path()).code, ExitCode::bad_data);
