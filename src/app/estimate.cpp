@@ -74,6 +74,7 @@ MemoryEstimate estimate_memory(JobOptions const& options, ModelConfig const& mod
                              {"activations", activations + logits + pages},
                              {"generation (cache, packed weights)", generation},
                              {"data", static_cast<double>(corpus_tokens) * sizeof(Token)}}};
+    if (options.checkpoint.background) estimate.parts.push_back({"copy for checkpoints", 3 * parameters / shares});
     if (gathers) estimate.parts.push_back({"gathered layers", gathered});
     return estimate;
 }

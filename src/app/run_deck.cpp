@@ -143,7 +143,7 @@ void bind_weave(Deck& deck, weave::WeaveOptions& weave) {
               between(0, 1e6));
 }
 
-void bind_train(Deck& deck, TrainOptions& train) {
+void bind_train(Deck& deck, TrainOptions& train, OutlierOptions& outliers) {
     auto& o = train.optimizer;
     deck.bind("train.lanes", train.lanes,
               "parts of a step whose sums go by a fixed tree (a power of two); at least the data ranks",
@@ -166,6 +166,15 @@ void bind_train(Deck& deck, TrainOptions& train) {
     deck.bind("train.beta2", o.beta2, "AdamW, second moment", between(0, 0.9999999));
     deck.bind("train.epsilon", o.epsilon, "AdamW", between(1e-30, 1));
     deck.bind("train.clip", o.clip, "largest norm of the gradient; 0: no limit", between(0, 1e9));
+    deck.bind_choice(
+        "train.on_outlier", outliers.on_outlier, {{"stop", OnOutlier::stop}, {"skip", OnOutlier::skip}},
+        "a step whose loss or gradient norm is not finite or an outlier: end the run, or go on without it");
+    deck.bind("train.outlier_factor", outliers.factor,
+              "times the median that makes a loss or gradient norm an outlier; 0: only what is not finite",
+              between(0, 1e9));
+    deck.bind("train.outlier_window", outliers.window, "steps that the median is of", between(1, 1 << 20));
+    deck.bind("train.outlier_patience", outliers.patience, "skipped steps in a row that end the run",
+              between(1, count_limit));
     deck.bind_choice(
         "train.shard", train.shard,
         {{"optimizer", Shard::optimizer}, {"gradients", Shard::gradients}, {"parameters", Shard::parameters}},
@@ -195,6 +204,9 @@ void bind_checkpoint(Deck& deck, CheckpointOptions& checkpoint) {
     deck.bind("checkpoint.every_steps", checkpoint.every_steps, "0: only between sweeps", between(0, count_limit));
     deck.bind("checkpoint.every_minutes", checkpoint.every_minutes, "0: by steps only", between(0, 1e6));
     deck.bind("checkpoint.keep", checkpoint.keep, "newest checkpoints that stay", between(1, 1e6));
+    deck.bind(
+        "checkpoint.background", checkpoint.background,
+        "the run goes on while a copy of its numbers is written; false: it waits, and needs no memory for a copy");
     deck.bind("checkpoint.writers", checkpoint.writers, "ranks that write; 0: one per node", between(0, 1 << 20));
 }
 
@@ -211,7 +223,7 @@ void bind(Deck& deck, RunDeck& options) {
               "keep the determinism contract; false allows faster, order-free paths");
     bind_generate(deck, options.job.generate);
     bind_weave(deck, options.job.weave);
-    bind_train(deck, options.job.train);
+    bind_train(deck, options.job.train, options.job.outliers);
     bind_evaluate(deck, options.job.evaluate);
     bind_checkpoint(deck, options.job.checkpoint);
     deck.finish();

@@ -38,12 +38,12 @@ class EvaluationSweep {
   public:
     EvaluationSweep(Arena& arena, Communicator& data, Model& model, Corpus const& corpus, Tokenizer const& tokenizer,
                     EvaluateOptions const& options, GenerateOptions const& generation, AnswerOptions answer_options,
-                    std::vector<std::int64_t> items, std::uint64_t seed, std::function<bool(double)> const& progress)
+                    std::vector<std::int64_t> items, std::uint64_t seed, EvaluationCalls const& calls)
         : data_(data),
           corpus_(corpus),
           items_(std::move(items)),
           seed_(seed),
-          progress_(progress),
+          calls_(calls),
           context_(answer_options.context),
           pipeline_(std::move(answer_options)),
           scorer_(arena, model, tokenizer, extract_of(options.extract), options.prefix, context_, seed),
@@ -55,7 +55,11 @@ class EvaluationSweep {
     void run(std::int64_t round) {
         engine_.run(round, {.next = [this] { return next(); },
                             .exhausted = [this] { return queue_.exhausted() && pipeline_.idle(); },
-                            .done = [this](Draft&& draft) { pipeline_.take(std::move(draft)); },
+                            .done =
+                                [this](Draft&& draft) {
+                                    if (calls_.made) calls_.made(draft);
+                                    pipeline_.take(std::move(draft));
+                                },
                             .progress = [this] { return step(); },
                             .token = {}});
         collect();
@@ -69,11 +73,16 @@ class EvaluationSweep {
 
   private:
     std::optional<DraftRequest> next() {
-        if (auto request = pipeline_.next()) return request;
-        auto const item = queue_.next();
-        if (!item) return std::nullopt;
-        pipeline_.begin(*item, corpus_.example(items_[static_cast<std::size_t>(*item)]));
-        return pipeline_.next();
+        for (;;) {
+            while (auto request = pipeline_.next()) {
+                Draft const* const known = calls_.known ? calls_.known(*request) : nullptr;
+                if (known == nullptr) return request;
+                pipeline_.take(Draft(*known));
+            }
+            auto const item = queue_.next();
+            if (!item) return std::nullopt;
+            pipeline_.begin(*item, corpus_.example(items_[static_cast<std::size_t>(*item)]));
+        }
     }
 
     bool step() {
@@ -116,7 +125,7 @@ class EvaluationSweep {
     bool report() {
         auto const all = static_cast<double>(std::max<std::size_t>(1, items_.size()));
         double const done = static_cast<double>(scores_.size()) * data_.size() / all;
-        stopped_ = !queue_.progress(!progress_ || progress_(std::min(1.0, done)));
+        stopped_ = !queue_.progress(!calls_.progress || calls_.progress(std::min(1.0, done)));
         return !stopped_;
     }
 
@@ -124,7 +133,7 @@ class EvaluationSweep {
     Corpus const& corpus_;
     std::vector<std::int64_t> items_;
     std::uint64_t seed_;
-    std::function<bool(double)> const& progress_;
+    EvaluationCalls const& calls_;
     std::int64_t context_;
     AnswerPipeline pipeline_;
     ExampleScorer scorer_;
@@ -175,7 +184,7 @@ std::int64_t chance_partner(std::int64_t item, std::int64_t items, std::uint64_t
 EvaluationResult evaluate(Arena& arena, ProcessGrid const& grid, Model& model, Corpus const& heldout,
                           Tokenizer const& tokenizer, std::span<Token const> marker, EvaluateOptions const& options,
                           GenerateOptions const& generation, std::int64_t context, std::uint64_t seed,
-                          std::int64_t step, std::int64_t round, std::function<bool(double)> const& progress) {
+                          std::int64_t step, std::int64_t round, EvaluationCalls const& calls) {
     validate(options, generation.max_new_tokens);
     Communicator& data = grid.data();
     EvaluationResult result;
@@ -192,7 +201,7 @@ EvaluationResult evaluate(Arena& arena, ProcessGrid const& grid, Model& model, C
                                    {marker.begin(), marker.end()},
                                    tokenizer.special().end_of_answer};
     EvaluationSweep sweep(arena, data, model, heldout, tokenizer, options, generation, answers, std::move(items), seed,
-                          progress);
+                          calls);
     sweep.run(round);
 
     for (ExampleScores const& one : sweep.scores()) result.tokens += one.generated_tokens + one.scored_tokens;

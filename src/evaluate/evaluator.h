@@ -42,16 +42,25 @@ struct EvaluationResult {
     double busy_seconds = 0;    // of this rank
 };
 
+// What an evaluation asks and tells on its way. All may be empty.
+struct EvaluationCalls {
+    // Often, with the fraction done, estimated from this rank's share; false stops early.
+    std::function<bool(double)> progress;
+    // The draft where an earlier start of the same evaluation has made it, else null; the same on all ranks.
+    std::function<Draft const*(DraftRequest const&)> known;
+    // A draft that was made.
+    std::function<void(Draft const&)> made;
+};
+
 // Collective over the data axis. `marker` are the tokens between an answer and its correction (weave.rac.template).
 // The metrics are listed in evaluate/metrics.h. Bits do not depend on the ranks, the streams or the batches.
 //
 // Drafts: one greedy (temperature 0; the first answer of the correction turns and the own context of context_gap and
 // prefix_shift) and one sampled from the model itself (temperature 1, no cuts, Purpose::evaluate_sample, `round`). Of
-// `generation` only streams, max_new_tokens and cache_mib are used. `progress` is called often with the fraction done,
-// estimated from this rank's share; false stops early. Model::pack beforehand makes it faster.
+// `generation` only streams, max_new_tokens and cache_mib are used. Model::pack beforehand makes it faster.
 EvaluationResult evaluate(Arena& arena, ProcessGrid const& grid, Model& model, Corpus const& heldout,
                           Tokenizer const& tokenizer, std::span<Token const> marker, EvaluateOptions const& options,
                           GenerateOptions const& generation, std::int64_t context, std::uint64_t seed,
-                          std::int64_t step, std::int64_t round, std::function<bool(double)> const& progress);
+                          std::int64_t step, std::int64_t round, EvaluationCalls const& calls);
 
 }  // namespace selvage

@@ -95,7 +95,7 @@ void check_contents(FileReader const& file) {
     if (format == "selvage-run") {
         RunTables const tables = load_run(file);
         for (std::size_t i = 0; i < tables.steps.size(); ++i)
-            if (!std::isfinite(tables.steps[i].loss))
+            if (!std::isfinite(tables.steps[i].loss) && tables.steps[i].skipped == 0)
                 file.fail_at("/steps/loss", fmt::format("{} at {}", tables.steps[i].loss, i));
     }
     if (format == "selvage-model" || format == "selvage-checkpoint") {

@@ -124,39 +124,20 @@ std::int64_t content_bytes(CheckpointInfo const& info, ParameterSet const& param
            static_cast<std::int64_t>(info.deck.size() + info.model.size());
 }
 
-// All groups of floats, from the shards.
+// All groups of floats, from what the ranks hold: `values` are the elements `held` of the parameters.
 void write_shards(Communicator& all, Writers const& writers, FileWriter* file, ParameterSet const& parameters,
-                  OptimizerShard const* shard) {
-    int const tensor_rank = parameters.rank();
-    FloatReader values(parameters.values(), parameters.device());
-    // A model's parameters, where they are whole, come from the first rank of each tensor rank.
-    Range held = shard != nullptr ? shard->shard : parameters.held();
-    if (shard == nullptr && all.split(tensor_rank, all.rank())->rank() != 0 && parameters.is_whole()) held = {};
-    Regrouping regrouping(all, writers.ranks, parameters, {held, tensor_rank});
-    auto const bring = [&](FloatReader& mine) {
-        return [&](RowPlan const& plan, std::int64_t step) {
-            return regrouping.bring(mine, plan.parameter(), plan.elements(step));
-        };
+                  Range held, TensorView values, OptimizerShard const* moments) {
+    Regrouping regrouping(all, writers.ranks, parameters, {held, parameters.rank()});
+    auto const write = [&](TensorView mine, std::string_view group, std::string const& description) {
+        FloatReader reader(mine, parameters.device());
+        write_group(all, writers, file, parameters, group, description, [&](RowPlan const& plan, std::int64_t step) {
+            return regrouping.bring(reader, plan.parameter(), plan.elements(step));
+        });
     };
-    FloatReader held_values(parameters.values_of(held), parameters.device());
-    auto const bring_values = bring(held_values);
-    write_group(all, writers, file, parameters, parameters_group, "a parameter of the model, in its global shape",
-                [&](RowPlan const& plan, std::int64_t step) {
-                    if (parameters.ranks() > 1 || !parameters.is_whole()) return bring_values(plan, step);
-                    if (!writers.group) return std::vector<float>();
-                    // Every rank has all of them.
-                    Range const mine = plan.elements(step)[static_cast<std::size_t>(writers.group->rank())];
-                    std::int64_t const first = plan.parameter().offset;
-                    auto const here = values.read({first + mine.begin, first + mine.end});
-                    return std::vector<float>(here.begin(), here.end());
-                });
-    if (shard == nullptr) return;
-    FloatReader first_moment(shard->first_moment, parameters.device());
-    FloatReader second_moment(shard->second_moment, parameters.device());
-    write_group(all, writers, file, parameters, first_moment_group, "AdamW's running mean of the gradient",
-                bring(first_moment));
-    write_group(all, writers, file, parameters, second_moment_group, "AdamW's running mean of the squared gradient",
-                bring(second_moment));
+    write(values, parameters_group, "a parameter of the model, in its global shape");
+    if (moments == nullptr) return;
+    write(moments->first_moment, first_moment_group, "AdamW's running mean of the gradient");
+    write(moments->second_moment, second_moment_group, "AdamW's running mean of the squared gradient");
 }
 
 // What rank 0 says, on all ranks: differing metadata would damage the file.
@@ -181,7 +162,7 @@ CheckpointInfo agreed_info(Communicator& all, CheckpointInfo info) {
 }
 
 std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const& given, ParameterSet const& parameters,
-                       OptimizerShard const* shard, std::int64_t writers_wanted) {
+                       Range held, TensorView values, OptimizerShard const* shard, std::int64_t writers_wanted) {
     CheckpointInfo const info = agreed_info(all, given);
     Writers const writers = choose_writers(all, writers_wanted);
     std::unique_ptr<FileWriter> file;
@@ -205,7 +186,7 @@ std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const
         }
         file->group(std::string(parameters_group));
     });
-    write_shards(all, writers, file.get(), parameters, shard);
+    write_shards(all, writers, file.get(), parameters, held, values, shard);
     std::int64_t bytes = 0;
     agree(all, [&] {
         if (!file) return;
@@ -221,15 +202,21 @@ std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const
 
 }  // namespace
 
-std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info,
-                              ParameterSet const& parameters, OptimizerShard const& shard, std::int64_t writers) {
-    parameters.device().synchronize();
-    return io.call([&] { return write_all(io.communicator(), path, info, parameters, &shard, writers); });
+std::int64_t write_checkpoint(Communicator& ranks, Path const& path, CheckpointInfo const& info,
+                              ParameterSet const& parameters, TensorView values, OptimizerShard const& shard,
+                              std::int64_t writers) {
+    return write_all(ranks, path, info, parameters, shard.shard, values, &shard, writers);
 }
 
 void write_model(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters) {
     parameters.device().synchronize();
-    io.call([&] { write_all(io.communicator(), path, info, parameters, nullptr, 0); });
+    io.call([&] {
+        Communicator& all = io.communicator();
+        // Where the parameters are whole they come from the first rank of each tensor rank.
+        Range held = parameters.held();
+        if (all.split(parameters.rank(), all.rank())->rank() != 0 && parameters.is_whole()) held = {};
+        write_all(all, path, info, parameters, held, parameters.values_of(held), nullptr, 0);
+    });
 }
 
 }  // namespace selvage::io

@@ -28,6 +28,7 @@ struct RunTables {
     std::vector<EvaluationRow> evaluations;
     std::vector<Event> events;
     std::vector<MemoryRow> memory;
+    std::vector<CheckpointRow> checkpoints;
 };
 RunTables load_run(FileReader const& file);
 

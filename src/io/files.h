@@ -103,11 +103,13 @@ struct CheckpointInfo {
     RunState state;
     std::string data_digest;  // of the training examples (Corpus::digest); "" in a model
 };
-// Collective over `io`'s communicator: every rank calls it with the same path, parameters and tokenizer and its own
-// shard; the rest of `info` is taken from rank 0. `writers` ranks open the file (0: one per node). Returns the
-// bytes written (on every rank).
-std::int64_t write_checkpoint(IoThread& io, Path const& path, CheckpointInfo const& info,
-                              ParameterSet const& parameters, OptimizerShard const& shard, std::int64_t writers);
+// Collective over `ranks`, in a job of the I/O thread: every rank calls it with the same path, parameters (whose values
+// it does not touch) and tokenizer, and with its own shard; the rest of `info` is taken from rank 0. `values`: elements
+// shard.shard of the parameters, in host memory or the parameters' device's like the moments. `writers` ranks open the
+// file (0: one per node). Returns the bytes written (on every rank).
+std::int64_t write_checkpoint(Communicator& ranks, Path const& path, CheckpointInfo const& info,
+                              ParameterSet const& parameters, TensorView values, OptimizerShard const& shard,
+                              std::int64_t writers);
 // A model: no moments, no state. Collective, one writer per node.
 void write_model(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters);
 

@@ -51,6 +51,7 @@ RunLog::RunLog(IoThread& io, Path path, std::string deck, std::map<std::string, 
     sweeps_ = std::move(tables.sweeps);
     evaluations_ = std::move(tables.evaluations);
     memory_ = std::move(tables.memory);
+    checkpoints_ = std::move(tables.checkpoints);
     for (auto& event : tables.events) events_.push_back({event.time, event.kind, event.text});
 }
 
@@ -68,10 +69,27 @@ std::map<std::string, std::int64_t> RunLog::table_rows() const {
             {"evaluations", static_cast<std::int64_t>(evaluations_.size())}};
 }
 
-void RunLog::flush() {
-    RunTables tables{steps_, sweeps_, evaluations_, {}, memory_};
+std::function<void()> RunLog::writing() const {
+    RunTables tables{steps_, sweeps_, evaluations_, {}, memory_, checkpoints_};
     for (Event const& event : events_) tables.events.push_back({event.time, event.kind, event.text});
-    io_.call([&] { write_run(path_, deck_, tables); });
+    return [path = path_, deck = deck_, tables = std::move(tables)] { write_run(path, deck, tables); };
+}
+
+void RunLog::start_flush(bool always) {
+    auto const is_done = [](std::future<void>& one) {
+        return one.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    };
+    while (!under_way_.empty() && is_done(under_way_.front())) {
+        auto done = std::move(under_way_.front());
+        under_way_.erase(under_way_.begin());
+        done.get();
+    }
+    if (always || under_way_.empty()) under_way_.push_back(io_.submit(writing()));
+}
+
+void RunLog::flush() {
+    for (auto& one : std::exchange(under_way_, {})) one.get();
+    io_.call(writing());
 }
 
 }  // namespace selvage::io

@@ -2,6 +2,8 @@
 #pragma once
 // run.h5 ("selvage-run"): tables of the run, kept in memory on rank 0 and written whole at each flush.
 #include <cstdint>
+#include <functional>
+#include <future>
 #include <map>
 #include <string>
 #include <utility>
@@ -18,7 +20,8 @@ struct StepRow {
     double grad_norm = 0;
     double learning_rate = 0;
     std::int64_t target_tokens = 0;
-    double seconds = 0;  // volatile
+    double seconds = 0;        // volatile
+    std::uint8_t skipped = 0;  // 1: an outlier, the weights stayed as they were (train.on_outlier)
 };
 struct SweepRow {
     std::string kind;  // "generate", "weave", "train", "evaluate", "checkpoint"
@@ -46,6 +49,14 @@ struct EvaluationRow {
     std::map<std::string, MetricValue> metrics;
 };
 
+// A checkpoint that was written; which ones were depends on when the run was stopped, so all of it is volatile.
+struct CheckpointRow {
+    std::int64_t step = 0;
+    std::int64_t bytes = 0;
+    double stall_seconds = 0;  // that the run waited for it
+    double write_seconds = 0;  // from the copy to the renamed file
+};
+
 // The most that the blocks of one name took at a time, on the rank where that was most.
 struct MemoryRow {
     std::string name;
@@ -55,12 +66,13 @@ struct MemoryRow {
 class RunLog {
   public:
     // Rank 0 alone. Starts from an existing file cut back to `rows` (a RunState's table_rows), or empty where `path`
-    // does not exist or `rows` is empty; events are always kept.
+    // does not exist or `rows` is empty; events and checkpoints are always kept.
     RunLog(IoThread& io, Path path, std::string deck, std::map<std::string, std::int64_t> const& rows);
 
     void add(StepRow const& row);
     void add(SweepRow const& row);
     void add(EvaluationRow row);
+    void add(CheckpointRow const& row) { checkpoints_.push_back(row); }
     void event(std::string const& kind, std::string const& text);
     void set_memory(std::vector<MemoryRow> rows) { memory_ = std::move(rows); }
     std::vector<StepRow> const& steps() const { return steps_; }
@@ -69,6 +81,11 @@ class RunLog {
     std::map<std::string, std::int64_t> table_rows() const;
     // Writes run.h5 whole. Readers never see a half-written one.
     void flush();
+    // The same without waiting for the disk; an error is thrown by the next call of either. With one under way it does
+    // nothing but where `always`.
+    void start_flush(bool always);
+    // A job for the I/O thread that writes what the log has now.
+    std::function<void()> writing() const;
 
   private:
     struct Event {
@@ -82,6 +99,8 @@ class RunLog {
     std::vector<EvaluationRow> evaluations_;
     std::vector<Event> events_;
     std::vector<MemoryRow> memory_;
+    std::vector<CheckpointRow> checkpoints_;
+    std::vector<std::future<void>> under_way_;
 };
 
 }  // namespace selvage::io

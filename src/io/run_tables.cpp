@@ -39,6 +39,7 @@ void write_steps(FileWriter& out, std::vector<StepRow> const& rows) {
     out.column("/steps/learning_rate", picked(rows, &StepRow::learning_rate));
     out.column("/steps/target_tokens", picked(rows, &StepRow::target_tokens));
     out.column("/steps/seconds", picked(rows, &StepRow::seconds));
+    out.column("/steps/skipped", picked(rows, &StepRow::skipped));
 }
 
 std::size_t most_ranks(std::vector<SweepRow> const& rows) {
@@ -140,6 +141,8 @@ std::vector<StepRow> load_steps(FileReader const& file) {
     numbers("/steps/learning_rate", &StepRow::learning_rate);
     integers("/steps/target_tokens", &StepRow::target_tokens);
     numbers("/steps/seconds", &StepRow::seconds);
+    std::string const skipped = "/steps/skipped";
+    if (file.exists(skipped)) put(file.values<std::uint8_t>(skipped), rows, &StepRow::skipped, file, skipped);
     return rows;
 }
 
@@ -236,9 +239,21 @@ std::vector<MemoryRow> load_memory(FileReader const& file) {
     return rows;
 }
 
+std::vector<CheckpointRow> load_checkpoints(FileReader const& file) {
+    if (!file.is_group("/checkpoints")) return {};
+    auto const step = file.values<std::int64_t>("/checkpoints/step");
+    std::vector<CheckpointRow> rows(step.size());
+    put(step, rows, &CheckpointRow::step, file, "/checkpoints/step");
+    put(file.values<std::int64_t>("/checkpoints/bytes"), rows, &CheckpointRow::bytes, file, "/checkpoints/bytes");
+    for (auto const& [name, field] : {std::pair("/checkpoints/stall_seconds", &CheckpointRow::stall_seconds),
+                                      std::pair("/checkpoints/write_seconds", &CheckpointRow::write_seconds)})
+        put(file.values<double>(name), rows, field, file, name);
+    return rows;
+}
+
 std::int64_t expected_bytes(std::string const& deck, RunTables const& tables) {
-    std::size_t bytes = deck.size() + 56 * tables.steps.size();
-    std::size_t kind = 0, event = 0, datasets = 22, row = 0;
+    std::size_t bytes = deck.size() + 57 * tables.steps.size() + 32 * tables.checkpoints.size();
+    std::size_t kind = 0, event = 0, datasets = 27, row = 0;
     for (SweepRow const& sweep : tables.sweeps) kind = std::max(kind, sweep.kind.size());
     for (RunTables::Event const& e : tables.events)
         event = std::max(event, e.time.size() + e.kind.size() + e.text.size());
@@ -246,7 +261,7 @@ std::int64_t expected_bytes(std::string const& deck, RunTables const& tables) {
         std::size_t these = 0;
         for (auto const& [metric, value] : evaluation.metrics) these += 40 + 16 * value.by_position.size();
         row = std::max(row, these);
-        datasets = std::max(datasets, 22 + 7 * evaluation.metrics.size());
+        datasets = std::max(datasets, 27 + 7 * evaluation.metrics.size());
     }
     std::size_t memory = 0;
     for (MemoryRow const& one : tables.memory) memory = std::max(memory, one.name.size() + 8);
@@ -271,12 +286,18 @@ void write_run(Path const& path, std::string const& deck, RunTables const& table
     out.group("/memory");
     out.text_column("/memory/name", picked(tables.memory, &MemoryRow::name));
     out.column("/memory/bytes", picked(tables.memory, &MemoryRow::bytes));
+    out.group("/checkpoints");
+    out.column("/checkpoints/step", picked(tables.checkpoints, &CheckpointRow::step));
+    out.column("/checkpoints/bytes", picked(tables.checkpoints, &CheckpointRow::bytes));
+    out.column("/checkpoints/stall_seconds", picked(tables.checkpoints, &CheckpointRow::stall_seconds));
+    out.column("/checkpoints/write_seconds", picked(tables.checkpoints, &CheckpointRow::write_seconds));
     out.commit();
 }
 
 RunTables load_run(FileReader const& file) {
     file.expect("selvage-run");
-    RunTables tables{load_steps(file), load_sweeps(file), {}, load_events(file), load_memory(file)};
+    RunTables tables{load_steps(file),  load_sweeps(file), {},
+                     load_events(file), load_memory(file), load_checkpoints(file)};
     for (std::string const& metric : file.names_in("/evaluations"))
         if (!metric.ends_with(by_position)) load_metric(file, metric, tables.evaluations);
     return tables;

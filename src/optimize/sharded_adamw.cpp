@@ -155,7 +155,7 @@ void ShardedAdamW::gather_values() {
 }
 
 ShardedAdamW::Result ShardedAdamW::step(TensorView gradient, double weight_sum, std::int64_t step,
-                                        std::int64_t total_steps, Squares squares) {
+                                        std::int64_t total_steps, Squares squares, double norm_limit) {
     SELVAGE_CHECK(gradient.elements() == shard().size(), "gradient of {} elements for a shard of {}",
                   gradient.elements(), shard().size());
     if (parameters_.ranks() > 1) {
@@ -168,8 +168,8 @@ ShardedAdamW::Result ShardedAdamW::step(TensorView gradient, double weight_sum, 
     Result result;
     result.learning_rate = learning_rate_at(options_, step, total_steps);
     result.grad_norm = std::sqrt(sum_of_squares()) / weight_sum;
-    result.finite = std::isfinite(result.grad_norm);
-    if (!result.finite) return result;
+    result.changed = std::isfinite(result.grad_norm) && result.grad_norm <= norm_limit;
+    if (!result.changed) return result;
 
     bool const too_long = options_.clip > 0 && result.grad_norm > options_.clip;
     double const clip_factor = too_long ? options_.clip / result.grad_norm : 1.0;

@@ -3,6 +3,7 @@
 // AdamW whose moments are sharded over the data axis (ZeRO-1, Rajbhandari et al. 2020). Bits do not depend on the
 // number of ranks.
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -26,7 +27,7 @@ class ShardedAdamW {
     struct Result {
         double grad_norm = 0;  // of the normalised gradient, before clipping
         double learning_rate = 0;
-        bool finite = true;  // false: nothing was changed
+        bool changed = true;  // false: the norm is above the limit or not finite, and nothing was changed
     };
     // For a gradient that is made part by part: the squares of a part (positions in the shard, whole blocks but at its
     // end), while it is at hand. Parts may be given at the same time by several threads, each in a stream of its own.
@@ -38,7 +39,7 @@ class ShardedAdamW {
     // tensor: sums over the tensor axis of what its ranks share (in place), norm, clip, update of the shard; where the
     // parameters are whole all ranks gather the new values then. Squares::done is for grids without a tensor axis.
     Result step(TensorView gradient, double weight_sum, std::int64_t step, std::int64_t total_steps,
-                Squares squares = Squares::to_do);
+                Squares squares = Squares::to_do, double norm_limit = std::numeric_limits<double>::infinity());
 
   private:
     // Consecutive elements of the shard that are treated alike; multiples of 64.

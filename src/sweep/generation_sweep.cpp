@@ -63,7 +63,7 @@ class Sweep {
         for (Example const& example : examples) {
             bool const forced = is_bash(example) && options_.weave.bash.draft == weave::BashDraft::forced;
             for (std::int32_t sample = 0; sample < options_.generate.samples; ++sample)
-                if (!journal_.has(example.index, sample))
+                if (journal_.find(example.index, sample) == nullptr)
                     (forced ? items.forced : items.generated).push_back({&example, sample});
         }
         // Long answers first, so that the tail of the sweep is short. The gold length is only a hint.
@@ -220,8 +220,10 @@ GenerationResult generation_sweep(Arena& arena, ProcessGrid const& grid, Model& 
     result.stopped = sum_over(data, static_cast<std::int64_t>(mine.size())) <
                      static_cast<std::int64_t>(items.forced.size() + items.generated.size());
     result.drafts = gather_drafts(data, mine);
-    std::vector<Draft> found = journal.take_found();
-    std::move(found.begin(), found.end(), std::back_inserter(result.drafts));
+    if (data.rank() == 0) {
+        std::vector<Draft> found = journal.take_found();
+        std::move(found.begin(), found.end(), std::back_inserter(result.drafts));
+    }
     sort_drafts(result.drafts);
     for (Draft const& draft : result.drafts) result.tokens += static_cast<std::int64_t>(draft.tokens.size());
     return result;

@@ -7,7 +7,7 @@
 #include "data/corpus.h"
 #include "evaluate/evaluator.h"
 #include "generate/engine.h"
-#include "train/trainer.h"
+#include "train/outliers.h"
 #include "weave/options.h"
 
 namespace selvage {
@@ -26,6 +26,7 @@ struct CheckpointOptions {
     double every_minutes = 15;     // 0: by steps only
     std::int64_t keep = 2;         // newest that stay
     std::int64_t writers = 0;      // ranks that write a checkpoint; 0: one per node
+    bool background = true;        // a copy is written while the run goes on
 };
 
 struct PrecisionOptions {
@@ -40,6 +41,7 @@ struct JobOptions {
     GenerateOptions generate;
     weave::WeaveOptions weave;
     TrainOptions train;
+    OutlierOptions outliers;
     EvaluateOptions evaluate;
     CheckpointOptions checkpoint;
 };

@@ -7,15 +7,16 @@
 #include <utility>
 
 #include "base/digest.h"
-#include "base/heartbeat.h"
 #include "base/log.h"
 #include "evaluate/evaluator.h"
+#include "sweep/checkpoints.h"
 #include "sweep/draft_attributes.h"
 #include "sweep/draft_journal.h"
 #include "sweep/forecast.h"
 #include "sweep/generation_sweep.h"
 #include "sweep/peak_memory.h"
 #include "sweep/progress.h"
+#include "sweep/round_files.h"
 #include "sweep/round_plan.h"
 #include "sweep/stop.h"
 #include "sweep/summary.h"
@@ -46,12 +47,16 @@ class RunLoop {
           stop_(folder_, job.options.run.walltime.empty() ? 0 : parse_walltime(job.options.run.walltime), stop_margin,
                 grid.is_root()),
           watchdog_(job.options.run.hang_minutes, grid.world().rank()),
-          forecast_(job.options) {
+          forecast_(job.options),
+          outliers_(job.options.outliers) {
         load();
         agree(grid_.world(), [&] {
             if (grid_.is_root())
                 log_ = std::make_unique<io::RunLog>(io_, folder_ / "run.h5", job_.effective_deck, state_.table_rows);
         });
+        recall_steps();
+        checkpoints_.emplace(grid_, io_, folder_, options_.checkpoint, model_.parameters(), trainer_.optimizer(),
+                             log_.get());
     }
 
     RunEnd run() {
@@ -64,11 +69,13 @@ class RunLoop {
             if (state_.phase != io::Phase::finished && stop_.agreed(grid_.world())) {
                 event("stop", "stopped early, everything saved");
                 checkpoint();
+                checkpoints_->finish();
                 return RunEnd::stopped_early;
             }
         }
         event("end", fmt::format("finished {} rounds", options_.run.rounds));
         checkpoint();
+        checkpoints_->finish();
         if (log_) std::printf("%s", summary_table(*log_, options_.weave).c_str());
         return RunEnd::finished;
     }
@@ -180,12 +187,9 @@ class RunLoop {
         std::string policy;
         if (method != weave::WeaveMethod::none) {
             policy = policy_digest(model_.parameters(), grid_);
-            DraftJournal journal(grid_, folder_ / "journal", state_.round, journal_header(policy));
-            if (journal.found() > 0) {
-                std::string const text = fmt::format("round {}: {} drafts were there", state_.round, journal.found());
-                log::info("{}", text);
-                event("journal", text);
-            }
+            DraftJournal journal(grid_, folder_ / "journal", generation_journal(state_.round),
+                                 journal_header(state_.round, policy, corpora_.train));
+            tell_found(fmt::format("round {}", state_.round), journal);
             generated = generation_sweep(arena_, grid_, model_, round.examples, options_, method, state_.round,
                                          options_.run.schedule_rounds, corpora_.tokenizer->special(), journal,
                                          seconds_after_this(), [&] { return stop_.reason().empty(); });
@@ -203,17 +207,16 @@ class RunLoop {
             if (grid_.data().size() > 1) log::info("round {}: ranks were busy {}", state_.round, generated.busy.text());
         }
         Timer weaving;
-        std::int64_t rows = 0;
-        std::int64_t tokens = 0;
+        WovenCounts woven;
         agree(grid_.world(), [&] {
             if (!grid_.is_root()) return;
-            if (method != weave::WeaveMethod::none) write_drafts(method, generated, policy);
-            weave_to_file(method, round.examples, generated.drafts, rows, tokens);
+            if (method != weave::WeaveMethod::none) write_drafts(io_, job_, state_, method, generated.drafts, policy);
+            woven = write_round(io_, job_, state_, method, round.examples, generated.drafts, *corpora_.tokenizer);
         });
         add({.kind = "weave",
              .round = state_.round,
-             .tokens = tokens,
-             .examples = rows,
+             .tokens = woven.tokens,
+             .examples = woven.rows,
              .seconds = weaving.seconds(),
              .busy = 1});
         state_.cursor = round.next_cursor;
@@ -221,82 +224,34 @@ class RunLoop {
     }
 
     // What the drafts of a sweep depend on.
-    std::string journal_header(std::string const& policy) const {
+    std::string journal_header(std::int64_t round, std::string const& policy, Corpus const& data) const {
         return fmt::format(
             "format: selvage-journal\nformat_version: 1\nround: {}\npolicy_digest: {}\ndata_digest: {}\n"
             "deck_digest: {}\n",
-            state_.round, policy, corpora_.train.digest(), digest_of(job_.lasting_deck).hex());
+            round, policy, data.digest(), digest_of(job_.lasting_deck).hex());
     }
 
-    void write_drafts(weave::WeaveMethod method, GenerationResult& generated, std::string const& policy) {
-        io::DraftsFile file;
-        file.drafts = generated.drafts;
-        file.deck = job_.effective_deck;
-        auto const& bash = options_.weave.bash;
-        bool const by_bash = method == weave::WeaveMethod::bash || method == weave::WeaveMethod::both;
-        char const* const bash_kinds[] = {"forced", "mixed", "free"};
-        SamplerOptions const sampler =
-            by_bash ? SamplerOptions{bash.temperature, bash.top_p, bash.top_k} : options_.generate.sampler;
-        describe_drafts(file.attributes, by_bash ? bash_kinds[static_cast<int>(bash.draft)] : "free", state_.step,
-                        policy, sampler, options_.run.seed);
-        file.attributes.text["method"] = name_of(method);
-        file.attributes.integers["round"] = state_.round;
-        io::write_drafts(io_, io::round_path(folder_ / "drafts", state_.round), file);
-    }
-
-    void weave_to_file(weave::WeaveMethod method, std::vector<Example> const& examples,
-                       std::vector<Draft> const& drafts, std::int64_t& rows, std::int64_t& tokens) {
-        weave::WeaveInput input;
-        input.examples = examples;
-        input.drafts = drafts;
-        input.round = state_.round;
-        input.schedule_rounds = options_.run.schedule_rounds;
-        input.seed = static_cast<std::uint64_t>(options_.run.seed);
-        input.context = options_.data.context;
-        input.samples = options_.generate.samples;
-        auto woven = weave::weave_round(options_.weave, method, input, *corpora_.tokenizer);
-        io::WovenFile file;
-        file.rows = std::move(woven.rows);
-        file.uses = uses_of(plans(file.rows), lengths(file.rows));
-        file.deck = job_.effective_deck;
-        file.attributes.integers = std::move(woven.audit);
-        file.attributes.integers["round"] = state_.round;
-        file.attributes.text["method"] = name_of(method);
-        for (Woven const& row : file.rows) tokens += static_cast<std::int64_t>(row.input_tokens.size());
-        rows = static_cast<std::int64_t>(file.rows.size());
-        io::write_woven(io_, woven_path(), file);
-    }
-
-    io::Path woven_path() const { return io::round_path(folder_ / "woven", state_.round); }
-
-    static std::vector<std::int64_t> lengths(std::vector<Woven> const& rows) {
-        std::vector<std::int64_t> out;
-        for (Woven const& row : rows) out.push_back(static_cast<std::int64_t>(row.input_tokens.size()));
-        return out;
-    }
-
-    std::vector<StepPlan> plans(std::vector<Woven> const& rows) const {
-        if (rows.empty()) return {};
-        PackingOptions const packing{options_.train.batch_tokens, options_.train.micro_batch_tokens,
-                                     options_.train.lanes};
-        return plan_steps(lengths(rows), packing, static_cast<std::uint64_t>(options_.run.seed), state_.round,
-                          state_.step - state_.step_in_round + 1, options_.train.steps_per_round);
+    void tell_found(std::string const& sweep, DraftJournal const& journal) {
+        if (journal.found() == 0) return;
+        std::string const text = fmt::format("{}: {} drafts were there", sweep, journal.found());
+        log::info("{}", text);
+        event("journal", text);
     }
 
     // False: asked to stop before the sweep's end.
     bool train_sweep() {
         io::WovenFile file;
-        agree(grid_.world(), [&] { file = io::read_woven(io_, woven_path()); });
+        agree(grid_.world(), [&] { file = io::read_woven(io_, woven_path(job_, state_.round)); });
         if (file.rows.empty()) {
             if (grid_.is_root())
                 log::warning("round {}: nothing to train on (every draft was rejected, see the audit in {}); going on",
-                             state_.round, woven_path().string());
+                             state_.round, woven_path(job_, state_.round).string());
             event("warning", fmt::format("round {}: nothing to train on", state_.round));
             return true;
         }
-        auto const steps = plans(file.rows);
+        auto const steps = plan_round(job_, state_, file.rows);
         std::int64_t const all_steps = total_steps(options_, options_.run.schedule_rounds);
-        Timer timer, since_flush, since_checkpoint;
+        Timer timer, since_flush;
         std::int64_t tokens = 0;
         communication_seconds_ = 0;
         {
@@ -307,13 +262,11 @@ class RunLoop {
                 tokens += one_step(file.rows, plan, all_steps, progress);
                 if (state_.step_in_round == static_cast<std::int64_t>(steps.size())) break;
                 if (grid_.is_root() && since_flush.seconds() > flush_interval) {
-                    log_->flush();
+                    checkpoints_->look();
+                    log_->start_flush(false);
                     since_flush.restart();
                 }
-                if (checkpoint_due(since_checkpoint)) {
-                    checkpoint();
-                    since_checkpoint.restart();
-                }
+                if (checkpoints_->due(state_.step)) checkpoint();
                 if (stop_.agreed(grid_.world())) return false;
             }
         }
@@ -326,29 +279,48 @@ class RunLoop {
     std::int64_t one_step(std::vector<Woven> const& rows, StepPlan const& plan, std::int64_t all_steps,
                           Progress& progress) {
         Timer timer;
-        auto const result = trainer_.step(rows, plan, all_steps);
-        if (!result.finite)
-            fail(ExitCode::bad_data,
-                 "loss or gradient is not finite at step {} (round {}, loss {}); the last good checkpoint stays: lower "
-                 "train.learning_rate, "
-                 "or look at the data of this step in {}",
-                 plan.step, state_.round, result.loss, woven_path().string());
+        auto const result = trainer_.step(rows, plan, all_steps, outliers_.limits());
+        outliers_.add(result.loss, result.grad_norm, !result.updated);
+        if (!result.updated) meet_outlier(plan.step, result);
         ++state_.step;
         ++state_.step_in_round;
         communication_seconds_ += result.communication_seconds;
         if (log_)
             log_->add(io::StepRow{plan.step, state_.round, result.loss, result.grad_norm, result.learning_rate,
-                                  result.target_tokens, timer.seconds()});
+                                  result.target_tokens, timer.seconds(), !result.updated});
         progress.update(static_cast<double>(state_.step_in_round), fmt::format("loss {:.4f}", result.loss));
         return result.input_tokens;
     }
 
-    // By steps, or by rank 0's clock. Collective.
-    bool checkpoint_due(Timer const& since) {
-        auto const& c = options_.checkpoint;
-        if (c.every_steps > 0 && state_.step % c.every_steps == 0) return true;
-        if (c.every_minutes <= 0) return false;
-        return max_over(grid_.world(), grid_.is_root() && since.seconds() > c.every_minutes * 60 ? 1 : 0) != 0;
+    // The weights stayed as they were before the step.
+    void meet_outlier(std::int64_t step, Trainer::Result const& result) {
+        OutlierOptions const& options = options_.outliers;
+        std::string const what = fmt::format("step {} (round {}): loss {}, gradient norm {}", step, state_.round,
+                                             result.loss, result.grad_norm);
+        bool const skips = options.on_outlier == OnOutlier::skip;
+        if (!skips || outliers_.skipped_in_a_row() >= options.patience)
+            fail(ExitCode::bad_data,
+                 "loss or gradient is not finite or an outlier at {}{}; the last good checkpoint stays: lower "
+                 "train.learning_rate, look at the data of this step in {}, or see train.on_outlier",
+                 what, skips ? fmt::format(", the last of {} in a row", options.patience) : "",
+                 woven_path(job_, state_.round).string());
+        log::warning("skipped {}", what);
+        event("skipped", what);
+    }
+
+    // The guard knows the steps before this start too.
+    void recall_steps() {
+        std::vector<io::StepRow> rows;
+        if (log_) {
+            auto const& all = log_->steps();
+            auto first = all.end();
+            for (std::int64_t kept = 0; first != all.begin() && kept < options_.outliers.window;)
+                kept += (--first)->skipped == 0;
+            rows.assign(first, all.end());
+        }
+        rows.resize(static_cast<std::size_t>(max_over(grid_.world(), std::ssize(rows))));
+        grid_.world().broadcast(std::as_writable_bytes(std::span(rows)), 0);
+        for (io::StepRow const& row : rows) outliers_.add(row.loss, row.grad_norm, row.skipped != 0);
     }
 
     // What the round used of its woven file, as a whole: the same row after an interruption.
@@ -389,13 +361,22 @@ class RunLoop {
 
     EvaluationResult evaluate_heldout(std::int64_t round) {
         Progress progress(fmt::format("round {} evaluation", round), 100, "%", grid_.is_root(), seconds_after_this());
+        DraftJournal journal(grid_, folder_ / "journal", evaluation_journal(round),
+                             journal_header(round, policy_digest(model_.parameters(), grid_), corpora_.heldout));
+        tell_found(fmt::format("evaluation after round {}", round), journal);
+        EvaluationCalls calls;
+        calls.progress = [&](double done) {
+            progress.update(100 * done);
+            return stop_.reason().empty();
+        };
+        calls.known = [&](DraftRequest const& request) {
+            return journal.find(request.example, request.sample, request.turn);
+        };
+        calls.made = [&](Draft const& draft) { journal.add(draft); };
         model_.pack(arena_);
-        EvaluationResult result = evaluate(
-            arena_, grid_, model_, corpora_.heldout, *corpora_.tokenizer, marker_, options_.evaluate, options_.generate,
-            options_.data.context, static_cast<std::uint64_t>(options_.run.seed), state_.step, round, [&](double done) {
-                progress.update(100 * done);
-                return stop_.reason().empty();
-            });
+        EvaluationResult result = evaluate(arena_, grid_, model_, corpora_.heldout, *corpora_.tokenizer, marker_,
+                                           options_.evaluate, options_.generate, options_.data.context,
+                                           static_cast<std::uint64_t>(options_.run.seed), state_.step, round, calls);
         if (!result.stopped && corpora_.validation)
             result.row.metrics["validation_nll"] =
                 validation_nll(arena_, grid_, model_, *corpora_.validation, options_);
@@ -420,7 +401,7 @@ class RunLoop {
         agree(grid_.world(), [&] {
             if (!log_) return;
             log_->add(result.row);
-            log_->flush();
+            log_->start_flush(true);
         });
         log::info("round {}: evaluated in {}: {}", round, format_duration(seconds), evaluation_text(result.row));
         if (result.skipped > 0)
@@ -428,42 +409,9 @@ class RunLoop {
         return true;
     }
 
-    // A checkpoint of numbers that are not finite would push out a good one.
-    void check_finite() {
-        bool finite = true;
-        arena_.device().synchronize();
-        FloatReader(model_.parameters().values(), arena_.device()).for_each_piece([&](std::span<float const> values) {
-            finite = finite && std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
-        });
-        if (!finite)
-            fail(
-                ExitCode::bad_data,
-                "the weights are not finite after step {} (round {}); the last good checkpoint stays: start again from "
-                "it or from nothing (model.from, --resume never) with a lower train.learning_rate",
-                state_.step, state_.round);
-    }
-
     void checkpoint() {
-        Timer timer;
-        agree(grid_.world(), [&] { check_finite(); });
-        // run.h5 is on disk with these rows before the checkpoint that counts them.
-        agree(grid_.world(), [&] {
-            if (log_) log_->flush();
-        });
-        if (log_) state_.table_rows = log_->table_rows();
-        io::CheckpointInfo info{job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_,
-                                corpora_.train.digest()};
-        auto const path = io::checkpoint_path(folder_ / "checkpoints", state_.step);
-        std::int64_t const bytes = io::write_checkpoint(
-            io_, path, info, model_.parameters(), optimizer_shard(trainer_.optimizer()), options_.checkpoint.writers);
-        event("checkpoint", fmt::format("step {}: {} in {:.2f} s", state_.step,
-                                        format_bytes(static_cast<double>(bytes)), timer.seconds()));
-        if (log_) {
-            io::remove_old_checkpoints(folder_ / "checkpoints", options_.checkpoint.keep);
-            if (state_.phase != io::Phase::generate) remove_journals(folder_ / "journal");
-            log_->flush();
-        }
-        heartbeat();
+        checkpoints_->start({job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_,
+                             corpora_.train.digest()});
     }
 
     void add(io::SweepRow const& row) {
@@ -488,6 +436,8 @@ class RunLoop {
     Forecast forecast_;
     io::RunState state_;
     std::unique_ptr<io::RunLog> log_;
+    std::optional<Checkpoints> checkpoints_;
+    OutlierGuard outliers_;
     double communication_seconds_ = 0;  // of this training sweep
 };
 

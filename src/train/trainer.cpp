@@ -310,7 +310,8 @@ ShardedAdamW& Trainer::optimizer() { return state_->optimizer; }
 
 std::int64_t Trainer::overlapped_pieces() const { return state_->overlapped_pieces; }
 
-Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps) {
+Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps,
+                              StepLimits const& limits) {
     State& state = *state_;
     SELVAGE_CHECK(static_cast<std::int64_t>(plan.lanes.size()) == state.options.lanes, "a plan of {} lanes, not {}",
                   plan.lanes.size(), state.options.lanes);
@@ -330,14 +331,15 @@ Trainer::Result Trainer::step(std::span<Woven const> rows, StepPlan const& plan,
 
     ShardedAdamW::Result updated;
     if (std::isfinite(result.loss))
-        updated = state.optimizer.step(
-            gradient, total[weight_sum], plan.step, total_steps,
-            state.squares_with_sums() ? ShardedAdamW::Squares::done : ShardedAdamW::Squares::to_do);
+        updated =
+            state.optimizer.step(gradient, total[weight_sum], plan.step, total_steps,
+                                 state.squares_with_sums() ? ShardedAdamW::Squares::done : ShardedAdamW::Squares::to_do,
+                                 result.loss > limits.loss ? 0 : limits.grad_norm);
     else
         updated = {std::nan(""), learning_rate_at(state.options.optimizer, plan.step, total_steps), false};
     result.grad_norm = updated.grad_norm;
     result.learning_rate = updated.learning_rate;
-    result.finite = updated.finite;
+    result.updated = updated.changed;
     result.communication_seconds = state.communication_seconds() - communicated;
     return result;
 }

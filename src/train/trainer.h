@@ -2,6 +2,7 @@
 #pragma once
 // One optimizer step on planned lanes. The bits of its results do not depend on the size of the data axis.
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -32,6 +33,12 @@ struct TrainOptions {
     OptimizerOptions optimizer;
 };
 
+// What a step may reach and still change the weights.
+struct StepLimits {
+    double loss = std::numeric_limits<double>::infinity();
+    double grad_norm = std::numeric_limits<double>::infinity();
+};
+
 class Trainer {
   public:
     // Makes every buffer of a step (micro_batch_tokens rows of activations, up to log2(lanes) + 1 gradients, or one and
@@ -47,12 +54,14 @@ class Trainer {
         std::int64_t target_tokens = 0;  // positions with loss weight, all lanes
         std::int64_t input_tokens = 0;
         double communication_seconds = 0;  // of this rank: waiting for other ranks while nothing was computed
-        bool finite = true;  // false: loss or gradient norm is not finite, and nothing was changed; on every rank
+        bool updated = true;  // false: loss or gradient norm is above the limits or not finite, and nothing was
+                              // changed; on every rank
     };
     // Collective over the data axis. `rows` is the woven file that the plan indexes. Packs the model's weights
     // for itself; afterwards they are out of date. Error (bad_data) on every rank: no
     // token of the step has loss weight.
-    Result step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps);
+    Result step(std::span<Woven const> rows, StepPlan const& plan, std::int64_t total_steps,
+                StepLimits const& limits = {});
     ShardedAdamW& optimizer();
     // Of the last step: parts of the gradient whose exchange between ranks had begun on this one when its last backward
     // pass was at its last operation.

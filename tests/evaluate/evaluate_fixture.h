@@ -82,9 +82,9 @@ struct World {
         generation.cache_mib = 8;
     }
 
-    EvaluationResult run(std::function<bool(double)> const& progress = {}) {
+    EvaluationResult run(EvaluationCalls const& calls = {}) {
         return evaluate(arena, grid, model, corpus, *tokenizer, marker, options, generation, context, 11, 40, 2,
-                        progress);
+                        calls);
     }
 
     std::unique_ptr<Device> device;

@@ -51,12 +51,37 @@ TEST(Evaluate, StopsWhenAsked) {
     World w(world());
     bool const mine = w.grid.data().rank() == 0;
     int calls = 0;
-    EvaluationResult const result = w.run([&](double) { return !mine || ++calls < 3; });
+    EvaluationResult const result = w.run({.progress = [&](double) { return !mine || ++calls < 3; }, .known = {}, .made = {}});
     EXPECT_TRUE(result.stopped);
     EXPECT_TRUE(result.row.metrics.empty());
-    EvaluationResult const whole = w.run([](double) { return true; });
+    EvaluationResult const whole = w.run();
     EXPECT_FALSE(whole.stopped);
     EXPECT_EQ(whole.examples, 9);
+}
+
+TEST(Evaluate, DraftsOfAnEarlierStartAreNotMadeAgain) {
+    World one(alone());
+    learn_half(one);
+    std::map<std::tuple<std::int64_t, std::int32_t, std::int32_t>, Draft> kept;
+    auto const key = [](auto const& draft) { return std::tuple(draft.example, draft.sample, draft.turn); };
+    EvaluationCalls calls;
+    calls.made = [&](Draft const& draft) { EXPECT_TRUE(kept.emplace(key(draft), draft).second); };
+    EvaluationResult const expected = one.run(calls);
+    std::size_t const drafts = kept.size();
+    EXPECT_GT(drafts, 4 * 9U);
+    std::erase_if(kept, [](auto const& one) { return std::get<0>(one.first) % 2 == 1 && std::get<2>(one.first) > 0; });
+    World all(world());
+    learn_half(all);
+    std::int64_t made = 0;
+    calls.made = [&](Draft const& draft) { made += kept.contains(key(draft)) ? 1000 : 1; };
+    calls.known = [&](DraftRequest const& request) {
+        auto const found = kept.find(key(request));
+        return found != kept.end() ? &found->second : nullptr;
+    };
+    EvaluationResult const result = all.run(calls);
+    EXPECT_EQ(sum_over(all.grid.data(), made), static_cast<std::int64_t>(drafts - kept.size()));
+    EXPECT_EQ(result.tokens, expected.tokens);
+    if (world()->rank() == 0) expect_same(result.row, expected.row);
 }
 
 TEST(Evaluate, SkipsWhatDoesNotFitAndCounts) {

@@ -201,11 +201,14 @@ TEST(Evaluate, RefusesBadOptions) {
 TEST(Evaluate, ProgressRisesToOne) {
     World w(alone());
     double last = 0;
-    w.run([&](double done) {
-        EXPECT_GE(done, last);
-        last = done;
-        return true;
-    });
+    w.run({.progress =
+               [&](double done) {
+                   EXPECT_GE(done, last);
+                   last = done;
+                   return true;
+               },
+           .known = {},
+           .made = {}});
     EXPECT_EQ(last, 1);
 }
 

@@ -175,7 +175,7 @@ TEST_F(Checkpoint, RankZeroKnowsTheState) {
         Model model(&group);
         CheckpointInfo info = checkpoint_info();
         if (group.rank() != 0) info.state = {};
-        write_checkpoint(io, folder / "a.h5", info, model.parameters(), model.shard(), group.size());
+        model.write(io, folder / "a.h5", info, model.shard(), group.size());
         EXPECT_EQ(read_checkpoint_info(io, folder / "a.h5").state.table_rows, checkpoint_info().state.table_rows);
         EXPECT_EQ(read_checkpoint_info(io, folder / "a.h5").state.step, 400);
     });
@@ -224,8 +224,7 @@ TEST_F(Checkpoint, ShardsThatDoNotMakeUpTheWholeAreRefused) {
         Model model(&group);
         OptimizerShard shard = model.shard();
         if (group.rank() == 0) shard.shard.end -= 4096;
-        Outcome const outcome =
-            outcome_of([&] { write_checkpoint(io, folder / "a.h5", checkpoint_info(), model.parameters(), shard, 0); });
+        Outcome const outcome = outcome_of([&] { model.write(io, folder / "a.h5", checkpoint_info(), shard, 0); });
         EXPECT_EQ(outcome.code, ExitCode::internal);
         world->barrier();
         EXPECT_TRUE(std::filesystem::is_empty(folder.path()));

@@ -17,17 +17,19 @@ COLUMNS = {
               "/uses/index": "i8"},
     "scores": {"/tokens": "i4", "/offsets": "i8", "/logprob": "f4"},
     "run": {"/steps/step": "i8", "/steps/round": "i8", "/steps/loss": "f8", "/steps/grad_norm": "f8",
-            "/steps/learning_rate": "f8", "/steps/target_tokens": "i8", "/steps/seconds": "f8", "/sweeps/kind": "S",
+            "/steps/learning_rate": "f8", "/steps/target_tokens": "i8", "/steps/seconds": "f8", "/steps/skipped": "u1", "/sweeps/kind": "S",
             "/sweeps/round": "i8", "/sweeps/tokens": "i8", "/sweeps/seconds": "f8", "/sweeps/busy": "f8",
             "/sweeps/busy_by_rank": "f8", "/sweeps/communication": "f8", "/memory/name": "S", "/memory/bytes": "i8",
-            "/events/time": "S", "/events/kind": "S", "/events/text": "S"},
+            "/checkpoints/step": "i8", "/checkpoints/bytes": "i8", "/checkpoints/stall_seconds": "f8",
+            "/checkpoints/write_seconds": "f8", "/events/time": "S", "/events/kind": "S", "/events/text": "S"},
     "checkpoint": {"/state/step": "i8", "/state/round": "i8", "/state/sweep": "i8", "/state/cursor": "i8",
                    "/state/rows_steps": "i8", "/parameters/embedding.weight": "f4",
                    "/optimizer/first_moment/embedding.weight": "f4",
                    "/optimizer/second_moment/embedding.weight": "f4", "/optimizer/master/embedding.weight": "f4"},
 }
 VOLATILE = ("/steps/seconds", "/sweeps/seconds", "/sweeps/busy", "/sweeps/busy_by_rank", "/sweeps/communication",
-            "/memory/name", "/memory/bytes", "/events/time", "/events/kind", "/events/text")
+            "/memory/name", "/memory/bytes", "/checkpoints/step", "/checkpoints/bytes", "/checkpoints/stall_seconds",
+            "/checkpoints/write_seconds", "/events/time", "/events/kind", "/events/text")
 
 
 def check(path, kind):

@@ -4,12 +4,15 @@
 
 #include <cmath>
 
+#include "io/contents.h"
 #include "samples.h"
 #include "support/test_main.h"
 
 namespace selvage::io::test {
 namespace {
 
+using ::testing::ElementsAre;
+using ::testing::FieldsAre;
 using ::testing::HasSubstr;
 
 struct RunLogTest : ::testing::Test {
@@ -50,9 +53,19 @@ TEST_F(RunLogTest, RowsComeBack) {
         RunLog log(*io, folder / "run.h5", "", {});
         fill_run_log(log, 0, 4);
         log.set_memory({{"parameters", 400}, {"KV cache", 30}});
+        log.add(StepRow{5, 2, std::nan(""), 3, 0.1, 7, 0.5, 1});
+        log.add(CheckpointRow{4, 1000, 0.25, 1.5});
+        log.start_flush(true);
+        log.add(CheckpointRow{5, 2000, 0.5, 2.5});
+        log.start_flush(true);
         log.flush();
     }
     RunLog log(*io, folder / "run.h5", "", {{"steps", 4}, {"sweeps", 4}, {"evaluations", 4}});
+    EXPECT_EQ(log.steps().size(), 4U);
+    RunLog(*io, folder / "run.h5", "", {{"steps", 5}, {"sweeps", 4}, {"evaluations", 4}}).flush();
+    EXPECT_THAT(io->call([&] { return load_run(FileReader(folder / "run.h5")); }).checkpoints,
+                ElementsAre(FieldsAre(4, 1000, 0.25, 1.5), FieldsAre(5, 2000, 0.5, 2.5)));
+    check_file(*io, folder / "run.h5");  // a skipped step may have any loss
     EXPECT_EQ(log.steps()[1].loss, 1.0);
     EXPECT_EQ(log.steps()[3].target_tokens, 103);
     EXPECT_EQ(log.sweeps()[1].kind, "train");

@@ -169,7 +169,15 @@ Model::Model(Communicator* ranks, int tensor, std::string const& device, Values 
 OptimizerShard Model::shard() { return {shard_, first_, second_}; }
 
 std::int64_t Model::write(IoThread& io, Path const& path, std::int64_t writers) {
-    return write_checkpoint(io, path, checkpoint_info(), *parameters_, shard(), writers);
+    return write(io, path, checkpoint_info(), shard(), writers);
+}
+
+std::int64_t Model::write(IoThread& io, Path const& path, CheckpointInfo const& info, OptimizerShard const& shard,
+                          std::int64_t writers) {
+    return io.call([&] {
+        return write_checkpoint(io.communicator(), path, info, *parameters_, parameters_->values_of(shard.shard), shard,
+                                writers);
+    });
 }
 
 void Model::clear() {

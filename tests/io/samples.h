@@ -30,6 +30,8 @@ class Model {
     explicit Model(Communicator* ranks = nullptr, int tensor = 1, std::string const& device = "cpu",
                    Values values = Values::all);
     std::int64_t write(IoThread& io, Path const& path, std::int64_t writers = 0);
+    std::int64_t write(IoThread& io, Path const& path, CheckpointInfo const& info, OptimizerShard const& shard,
+                       std::int64_t writers);
     void clear();
     // Whether values and moments are what the constructor made.
     bool is_whole();

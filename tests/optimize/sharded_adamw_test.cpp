@@ -89,7 +89,7 @@ TEST(ShardedAdamW, EqualsOneRankBitForBit) {
         auto const gradient = gradient_of(alone.parameters(), step);
         auto const a = sharded.step(gradient, step);
         auto const b = alone.step(gradient, step);
-        ASSERT_TRUE(a.finite && b.finite);
+        ASSERT_TRUE(a.changed && b.changed);
         EXPECT_EQ(a.grad_norm, b.grad_norm) << "step " << step;
         EXPECT_EQ(a.learning_rate, b.learning_rate);
         ASSERT_TRUE(same_bits(sharded.values(), alone.values(), alone.parameters().flat_size())) << "step " << step;
@@ -166,7 +166,7 @@ TEST(ShardedAdamW, DecayLeavesNormsAndBiasesAlone) {
     Job run(test::world(), options());
     auto const before = run.copy();
     std::vector<float> const zero(before.size());
-    ASSERT_TRUE(run.step(zero, 10).finite);
+    ASSERT_TRUE(run.step(zero, 10).changed);
     float const* const values = run.values();
     for (Parameter const& parameter : run.parameters().parameters()) {
         for (std::int64_t i = 0; i < parameter.spec.shape.elements(); ++i) {
@@ -190,7 +190,7 @@ TEST(ShardedAdamW, PaddingStaysZero) {
 
 TEST(ShardedAdamW, WhatIsNotFiniteChangesNothingAnywhere) {
     Job run(test::world(), options());
-    ASSERT_TRUE(run.step(gradient_of(run.parameters(), 1), 1).finite);
+    ASSERT_TRUE(run.step(gradient_of(run.parameters(), 1), 1).changed);
     auto const before = run.copy();
     Range const shard = run.optimizer().shard();
     float const* const moment = run.optimizer().first_moment().as<float>();
@@ -199,11 +199,11 @@ TEST(ShardedAdamW, WhatIsNotFiniteChangesNothingAnywhere) {
         // One element, that one rank owns: all ranks must see it.
         auto gradient = gradient_of(run.parameters(), 2);
         gradient[5] = bad;
-        EXPECT_FALSE(run.step(gradient, 2).finite);
+        EXPECT_FALSE(run.step(gradient, 2).changed);
         EXPECT_TRUE(same_bits(run.values(), before.data(), run.parameters().flat_size()));
         EXPECT_TRUE(same_bits(moment, moments.data(), shard.size()));
     }
-    EXPECT_TRUE(run.step(gradient_of(run.parameters(), 2), 2).finite);
+    EXPECT_TRUE(run.step(gradient_of(run.parameters(), 2), 2).changed);
 }
 
 TEST(ShardedAdamW, ShardsAreWholeBlocksThatCoverTheVector) {

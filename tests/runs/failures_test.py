@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 
-from support import JobTest, command, program, shutil, unittest
+from support import JobTest, command, h5py, program, shutil, unittest
 
 BAD_DATA, IO = 65, 74
 
@@ -158,6 +158,30 @@ class Divergence(JobTest):
             self.assertEqual(len(left), 2)
             code, output, _ = program(["check", *left])
             self.assertEqual(code, 0, output)
+
+    def test_outliers_are_skipped_and_counted(self):
+        """And the run goes on from a stop with what it knew of the steps before."""
+        settings = ["train.on_outlier='skip'", "train.outlier_factor=0.97", "train.outlier_window=3",
+                    "train.outlier_patience=6", "run.rounds=4", "run.schedule_rounds=4", "evaluate.examples=1"]
+        self.run_job("skipping", 2, settings)
+        with h5py.File(self.folder / "skipping/run.h5") as log:
+            skipped, loss, norm = (log[f"steps/{name}"][()] for name in ("skipped", "loss", "grad_norm"))
+            told = [text for kind, text in zip(log["events/kind"][()], log["events/text"][()]) if kind == b"skipped"]
+        kept = []
+        for i, one in enumerate(skipped):
+            limits = [0.97 * sorted(part)[len(part) // 2] for part in zip(*kept[-3:])] if len(kept) >= 3 else [9e9, 9e9]
+            self.assertEqual(bool(one), loss[i] > limits[0] or norm[i] > limits[1], i)
+            if not one:
+                kept.append((loss[i], norm[i]))
+        self.assertGreater(sum(skipped), 0)
+        self.assertEqual(len(told), sum(skipped))
+        out = self.folder / "skipping in two"
+        self.run_job(out.name, 1, [*settings, "run.rounds=3"])
+        self.run_job(out.name, 2, settings)
+        self.assert_same_run("skipping", out.name)
+        self.refuse_run([*settings, "train.outlier_patience=1"], BAD_DATA, "outlier", "in a row", "train.on_outlier",
+                        out="impatient")
+        self.refuse_run([*settings, "train.on_outlier='stop'"], BAD_DATA, "outlier", "train.on_outlier", out="strict")
 
     def test_model_not_finite_in_evaluation(self):
         settings = ["train.learning_rate=1e3", "train.clip=0"]

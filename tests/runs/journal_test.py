@@ -90,6 +90,23 @@ class Journal(JobTest):
         self.assertTrue((self.folder / "again/previous-1/journal").exists())
         self.assert_same_run("straight", "again")
 
+    def test_evaluations_go_on_too(self):
+        settings = ["run.rounds=1", "run.schedule_rounds=1", 'weave.method="none"', "evaluate.examples=0",
+                    "evaluate.turns=40", "generate.max_new_tokens=60", "generate.streams=1"]
+        self.run_job("evaluated straight", 2, settings)
+        for sweep in (0, 1):
+            out = f"evaluated-{sweep}"
+            for ranks, number, least in ((2, signal.SIGKILL, 60_000), (1, signal.SIGUSR1, 120_000)):
+                def written():
+                    journals = (self.folder / out / "journal").glob(f"evaluation-{sweep:04d}.rank-*")
+                    return sum(path.stat().st_size for path in journals) > least
+                code = self.interrupt(out, ranks, written, number, LONG + settings)
+                self.assertEqual(code == 75, number == signal.SIGUSR1, code)
+            left = sum(map(self.records, (self.folder / out / "journal").glob(f"evaluation-{sweep:04d}.rank-*")))
+            text = self.run_job(out, 3, settings)
+            self.assertRegex(text, f"evaluation after round {sweep}: {left} drafts were there")
+            self.assert_same_run("evaluated straight", out)
+
 
 if __name__ == "__main__":
     unittest.main()

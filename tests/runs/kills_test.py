@@ -6,6 +6,7 @@ import collections
 import os
 import random
 import signal
+import statistics
 import subprocess
 import time
 
@@ -41,13 +42,17 @@ class Kills(JobTest):
         os.kill(int(dice.choice(victims)), signal.SIGKILL)
 
     def where(self, out):
-        """What the run was in, from what it has on disk."""
+        """What the run is in, from what it has on disk; files are written beside it."""
         folder = self.folder / out
-        if list(folder.rglob("*.partial")):
-            return "writing a file"
-        if list((folder / "journal").glob("*")):
-            return "generation"
-        return "training or evaluation" if list(folder.glob("checkpoints/*.h5")) else "the start"
+        yield from ["writing a file"] if list(folder.rglob("*.partial")) else []
+        written = [path for part in ("journal", "drafts", "woven") for path in (folder / part).glob("*")]
+        newest = max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
+        if newest is None:
+            yield "the start"
+        elif newest.parent.name == "journal":
+            yield "evaluation" if newest.name.startswith("evaluation") else "generation"
+        else:
+            yield "training"
 
     def test_killed_at_random_moments(self):
         dice = random.Random(int(os.environ.get("SELVAGE_KILLS_SEED", "1")))
@@ -68,7 +73,7 @@ class Kills(JobTest):
                 if job.poll() is not None:  # it was faster
                     self.assertEqual(job.returncode, 0, self.tail(out))
                     break
-                moments[self.where(out)] += 1
+                moments.update(self.where(out))
                 self.kill_one(job, ranks, dice)
                 died = time.monotonic()
                 code = job.wait(60)
@@ -79,8 +84,43 @@ class Kills(JobTest):
             self.assert_same_run("straight", out)
         print(f"{kills} kills in {runs} runs survived: {dict(moments)}; a job was down {longest_end:.1f} s after it, at "
               "the most")
-        for moment in ("writing a file", "generation", "training or evaluation"):
+        for moment in ("writing a file", "generation", "training"):
             self.assertGreater(moments[moment], KILLS // 20, moments)
+
+    def test_stopped_at_random_moments(self):
+        """By signals that ask: everything is saved, within seconds."""
+        dice = random.Random(int(os.environ.get("SELVAGE_KILLS_SEED", "1")) + 1)
+        latencies, runs = [], 0
+        while len(latencies) < max(4, KILLS // 4):
+            out, ranks = f"stopped-{runs}", dice.choice((1, 2, 3))
+            job = self.start(out, ranks)
+            time.sleep(dice.uniform(0.8, 1.5))
+            asked = time.monotonic()
+            job.send_signal(dice.choice((signal.SIGUSR1, signal.SIGUSR2)))
+            code = job.wait(60)
+            if code == 0:  # it was faster
+                self.assert_same_run("straight", out)
+                runs += 1
+                continue
+            self.assertEqual(code, 75, self.tail(out))
+            latencies.append(time.monotonic() - asked)
+        self.run_job(out, 2)
+        self.assert_same_run("straight", out)
+        print(f"{len(latencies)} stops: {statistics.median(latencies):.2f} s from the signal to the end in the median, "
+              f"{max(latencies):.2f} s at the most")
+        self.assertLess(max(latencies), 10)
+
+    def test_a_second_signal_ends_at_once(self):
+        job = self.start("impatient", 2)
+        while not list((self.folder / "impatient/journal").glob("round-*")):
+            time.sleep(0.002)
+        ranks = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True).stdout.split()
+        for rank in ranks:
+            for number in (signal.SIGUSR1, signal.SIGTERM):
+                os.kill(int(rank), number)
+        self.assertEqual(job.wait(20), 75, self.tail("impatient"))
+        self.run_job("impatient", 1)
+        self.assert_same_run("straight", "impatient")
 
     def tail(self, out):
         return (self.folder / f"{out}.log").read_text(errors="replace")[-3000:]

@@ -21,8 +21,8 @@ void expect_same(Trainer::Result const& a, Trainer::Result const& b) {
     EXPECT_EQ(a.learning_rate, b.learning_rate);
     EXPECT_EQ(a.target_tokens, b.target_tokens);
     EXPECT_EQ(a.input_tokens, b.input_tokens);
-    EXPECT_TRUE(a.finite);
-    EXPECT_TRUE(b.finite);
+    EXPECT_TRUE(a.updated);
+    EXPECT_TRUE(b.updated);
 }
 
 // Steps on all ranks against the same steps on one rank; where one rank is all there is, with two threads.

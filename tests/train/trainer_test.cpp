@@ -149,7 +149,7 @@ TEST(Trainer, ManyVeryShortRows) {
     std::vector<std::int64_t> all;
     for (std::int64_t i = 0; i < 64; ++i) all.push_back(i);
     auto const result = job.trainer().step(rows, plan_of(all, 8), 10);
-    EXPECT_TRUE(result.finite);
+    EXPECT_TRUE(result.updated);
     EXPECT_EQ(result.input_tokens, 64);
 }
 
@@ -160,7 +160,7 @@ TEST(Trainer, LossGoesDownOnAFewRows) {
     double first = 0, last = 0;
     for (StepPlan const& plan : plans) {
         auto const result = job.trainer().step(rows, plan, 40);
-        ASSERT_TRUE(result.finite);
+        ASSERT_TRUE(result.updated);
         if (plan.step == 1) first = result.loss;
         last = result.loss;
     }
@@ -177,8 +177,22 @@ TEST(Trainer, ALossThatIsNotFiniteChangesNothing) {
     for (std::int64_t i = 0; i < parameter.spec.shape.elements(); ++i)
         job.values()[parameter.offset + i] = std::numeric_limits<float>::quiet_NaN();
     auto const before = job.copy();
-    EXPECT_FALSE(job.trainer().step(rows, plan, 10).finite);
+    EXPECT_FALSE(job.trainer().step(rows, plan, 10).updated);
     EXPECT_TRUE(job.has_values(before));
+}
+
+TEST(Trainer, AStepAboveTheLimitsChangesNothing) {
+    auto const rows = test::woven_rows(20, 50, 97);
+    Job job(test::world(), test::tiny_training());
+    auto const plan = plan_steps(test::lengths_of(rows), test::packing_of(test::tiny_training()), 3, 1, 1, 1)[0];
+    auto const before = job.copy();
+    double const infinity = std::numeric_limits<double>::infinity();
+    auto const result = job.trainer().step(rows, plan, 10, {infinity, 1e-9});
+    EXPECT_FALSE(result.updated);
+    EXPECT_FALSE(job.trainer().step(rows, plan, 10, {result.loss * 0.99, infinity}).updated);
+    EXPECT_TRUE(job.has_values(before));
+    EXPECT_TRUE(job.trainer().step(rows, plan, 10, {result.loss, result.grad_norm}).updated);
+    EXPECT_FALSE(job.has_values(before));
 }
 
 TEST(Trainer, AGradientThatIsNotFiniteChangesNothing) {
@@ -192,10 +206,10 @@ TEST(Trainer, AGradientThatIsNotFiniteChangesNothing) {
     auto const before = job.copy();
     auto const result = job.trainer().step(rows, plan, 10);
     EXPECT_TRUE(std::isfinite(result.loss));
-    EXPECT_FALSE(result.finite);
+    EXPECT_FALSE(result.updated);
     EXPECT_TRUE(job.has_values(before));
     // The next step starts clean.
-    EXPECT_TRUE(job.trainer().step(good, plan, 10).finite);
+    EXPECT_TRUE(job.trainer().step(good, plan, 10).updated);
     EXPECT_FALSE(job.has_values(before));
 }
 

@@ -45,13 +45,15 @@ int evaluate_file(MpiSession& mpi, Arguments const& arguments) {
     opened.model->pack(session.arena());
     Progress progress("evaluation", 100, "%", session.is_root());
     Timer const timer;
+    EvaluationCalls calls;
+    calls.progress = [&](double done) {
+        progress.update(100 * done);
+        return true;
+    };
     auto const result = evaluate(session.arena(), session.grid(), *opened.model, *heldout, *opened.tokenizer,
                                  opened.tokenizer->encode(options.weave.rac.marker), options.evaluate, options.generate,
                                  options.data.context, static_cast<std::uint64_t>(options.run.seed),
-                                 opened.info.state.step, last_round(opened.info.state), [&](double done) {
-                                     progress.update(100 * done);
-                                     return true;
-                                 });
+                                 opened.info.state.step, last_round(opened.info.state), calls);
     log::info("{} examples ({} skipped) in {}", result.examples, result.skipped, format_duration(timer.seconds()));
     if (session.is_root()) print_metrics(result.row);
     return 0;
