@@ -41,42 +41,55 @@ Range Regrouping::sent_by(std::size_t rank, Parameter const& parameter, Range wa
     return held.elements.intersect({parameter.offset + part.begin, parameter.offset + part.end});
 }
 
-std::vector<float> Regrouping::bring(FloatReader& mine, Parameter const& parameter, std::vector<Range> const& wanted) {
+void Regrouping::place(std::size_t rank, Parameter const& parameter, Range here, float const* from) {
+    Range const part = sent_by(rank, parameter, here);
+    if (part.size() == 0) return;
+    Placement const place = placement_on(parameter.spec, static_cast<int>(held_[rank].tensor_rank));
+    copy_to_whole(out_.data(), here.begin, place, {part.begin - parameter.offset, part.end - parameter.offset}, from);
+}
+
+std::span<float const> Regrouping::bring(FloatReader& mine, Parameter const& parameter,
+                                         std::vector<Range> const& wanted) {
     auto const ranks = static_cast<std::size_t>(all_.size());
     auto const me = static_cast<std::size_t>(all_.rank());
     std::vector<std::size_t> send_counts(ranks), recv_counts(ranks);
-    std::vector<float> send;
     Range here{};
+    send_.clear();
+    std::int64_t const first = held_[me].elements.begin;
     for (std::size_t w = 0; w < writers_.size(); ++w) {
         auto const writer = static_cast<std::size_t>(writers_[w]);
-        if (writer == me) here = wanted[w];
+        if (writer == me) {
+            here = wanted[w];
+            continue;
+        }
         Range const part = sent_by(me, parameter, wanted[w]);
         if (part.size() == 0) continue;
-        std::int64_t const first = held_[me].elements.begin;
         std::span<float const> const from = mine.read({part.begin - first, part.end - first});
-        send.insert(send.end(), from.begin(), from.end());
+        send_.insert(send_.end(), from.begin(), from.end());
         send_counts[writer] = from.size_bytes();
     }
     std::size_t total = 0;
     for (std::size_t r = 0; r < ranks; ++r) {
+        if (r == me) continue;
         auto const count = static_cast<std::size_t>(sent_by(r, parameter, here).size());
         recv_counts[r] = count * sizeof(float);
         total += count;
     }
-    std::vector<float> received(total);
-    all_.all_to_all_v(std::as_bytes(std::span(send)), send_counts, std::as_writable_bytes(std::span(received)),
+    received_.resize(total);
+    all_.all_to_all_v(std::as_bytes(std::span(send_)), send_counts, std::as_writable_bytes(std::span(received_)),
                       recv_counts);
-    std::vector<float> out(static_cast<std::size_t>(here.size()));
-    float const* from = received.data();
+    out_.resize(static_cast<std::size_t>(here.size()));
+    float const* from = received_.data();
     for (std::size_t r = 0; r < ranks; ++r) {
-        Range const part = sent_by(r, parameter, here);
-        if (part.size() == 0) continue;
-        Placement const place = placement_on(parameter.spec, static_cast<int>(held_[r].tensor_rank));
-        copy_to_whole(out.data(), here.begin, place, {part.begin - parameter.offset, part.end - parameter.offset},
-                      from);
-        from += part.size();
+        if (r == me) {
+            if (Range const part = sent_by(me, parameter, here); part.size() > 0)
+                place(me, parameter, here, mine.read({part.begin - first, part.end - first}).data());
+        } else {
+            place(r, parameter, here, from);
+            from += recv_counts[r] / sizeof(float);
+        }
     }
-    return out;
+    return out_;
 }
 
 }  // namespace selvage::io

@@ -21,16 +21,20 @@ class Regrouping {
     Regrouping(Communicator& all, std::vector<int> const& writers, ParameterSet const& parameters, HeldShard held);
 
     // Elements wanted[w] of a parameter, counted in the whole one, at writer w. Returns those of this rank, if it
-    // writes. `mine`: this rank's elements. Collective.
-    std::vector<float> bring(FloatReader& mine, Parameter const& parameter, std::vector<Range> const& wanted);
+    // writes, until the next call. `mine`: this rank's elements. Collective.
+    std::span<float const> bring(FloatReader& mine, Parameter const& parameter, std::vector<Range> const& wanted);
 
   private:
+    // Puts what rank r sent, `from`, where it belongs among the elements `here`.
+    void place(std::size_t rank, Parameter const& parameter, Range here, float const* from);
     // Of the flat vector of `rank`'s tensor rank: what it sends of these elements of a parameter.
     Range sent_by(std::size_t rank, Parameter const& parameter, Range wanted) const;
 
     Communicator& all_;
     std::vector<int> const& writers_;
     std::vector<HeldShard> held_;  // by rank
+    // Kept from call to call: a page of memory costs as much as to write it.
+    std::vector<float> send_, received_, out_;
 };
 
 }  // namespace selvage::io

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 from typing import Callable
 
+from checkpoint import CheckpointWorker
 from figures import Figure, rate
 from start_up import StartWorker
 from workers import Worker
@@ -145,6 +146,14 @@ def start(programs):
                   Figure("start_to_first_step_with_evaluation_s", "s", number_of("start", "seconds_with_evaluation"))])
 
 
+def checkpoint(programs):
+    figures = [("checkpoint_stall_s", "s", "stall"), ("checkpoint_stall_without_copy_s", "s", "waited"),
+               ("checkpoint_gbps", "GB/s", "gbps"), ("checkpoint_dd_gbps", "GB/s", "dd_gbps"),
+               ("checkpoint_vs_dd", "ratio", "vs_dd")]
+    return Group("checkpoint", {"checkpoint": functools.partial(CheckpointWorker, programs.build / "selvage")},
+                 [Figure(name, unit, number_of("checkpoint", key)) for name, unit, key in figures])
+
+
 def groups(programs):
     return [training(programs, "124m", "bf16", 1.25, 0.85),
             training(programs, "124m", "f32", 1.0, 0.88),
@@ -154,7 +163,8 @@ def groups(programs):
             generation(programs, 64, 1.6, 0.75),
             *scaling(programs, "bf16"),
             memory(programs),
-            start(programs)]
+            start(programs),
+            checkpoint(programs)]
 
 
 def version_of_torch(python):
