@@ -23,6 +23,7 @@ selvage_packages=(
 )
 
 selvage_install() {
+  [ -z "${SLURM_JOB_ID:-}" ] || return 0  # what a cluster's nodes have is decided before the job
   if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "No apt here. Needed are: a C++20 compiler, CMake 3.22, Ninja, an MPI, parallel HDF5, Boost 1.81 (program_options," \
          "json, context), toml++, fmt, spdlog, xxHash, oneDNN, sentencepiece, GoogleTest; Python 3 with h5py, numpy, matplotlib." \
@@ -47,10 +48,12 @@ selvage_install() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# selvage_build PRESET [TARGET...]: configures where needed and builds into build/PRESET.
+# selvage_build PRESET [TARGET...]: configures where needed and builds into build/PRESET. Inside a Slurm job a program that
+# is there is taken as it is.
 selvage_build() {
   local preset=$1
   shift
+  [ -z "${SLURM_JOB_ID:-}" ] || [ ! -x "$selvage_root/build/$preset/selvage" ] || return 0
   (
     cd "$selvage_root"
     [ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" >"build-$preset.log" 2>&1 || {

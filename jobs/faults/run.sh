@@ -3,7 +3,9 @@
 # jobs/faults/run.sh [KILLS [SEED]]: the long version of tests/runs/kills_test.py. Kills ranks of small runs at that many
 # (300) random moments, and holds every run against one that nobody disturbed. Prints where the kills fell.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+root=$(dirname "${BASH_SOURCE[0]}")/../..
+[ -f "$root/jobs/setup.sh" ] || root=.  # sbatch runs a copy of this, in the folder that it was submitted from
+cd "$root"
 source jobs/setup.sh
 selvage_install
 selvage_build cpu selvage

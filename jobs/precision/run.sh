@@ -4,7 +4,9 @@
 # the difference between precisions beside the one between seeds. Run it again and it goes on from where it was.
 # Arguments go to every job: jobs/precision/run.sh --set run.rounds=4
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+root=$(dirname "${BASH_SOURCE[0]}")/../..
+[ -f "$root/jobs/setup.sh" ] || root=.  # sbatch runs a copy of this, in the folder that it was submitted from
+cd "$root"
 source jobs/setup.sh
 source jobs/launch.sh
 selvage_install

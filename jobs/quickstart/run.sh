@@ -3,7 +3,9 @@
 # From nothing to a finished run on real text: packages, build, data (Debian's package descriptions), and the main job on
 # two ranks into out/quickstart. Run it again and it goes on from where it was, or says that it is done.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+root=$(dirname "${BASH_SOURCE[0]}")/../..
+[ -f "$root/jobs/setup.sh" ] || root=.  # sbatch runs a copy of this, in the folder that it was submitted from
+cd "$root"
 source jobs/setup.sh
 source jobs/launch.sh
 selvage_install

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """slurm/selvage.sbatch as it is shipped, on a real Slurm of two nodes: warnings, requeues, lost nodes, arrays."""
 import pathlib
+import shutil
 import sys
 
-from support import SELVAGE, JobTest, unittest
+from support import SELVAGE, JobTest, program, unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/support"))
@@ -117,6 +118,31 @@ class Slurm(JobTest):
         self.assert_same_run("seed", "seed-7")
         with self.assertRaises(AssertionError):
             self.assert_same_run("seed", "seed-8")
+
+    def test_a_job_script_as_it_is(self):
+        """jobs/quickstart/run.sh in a copy of what it needs of the repository, with other data and a smaller job."""
+        root = self.folder / "repository"
+        for part in ("jobs", "inputs/quickstart"):
+            shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("data"))
+        (root / "build/cpu").mkdir(parents=True)
+        (root / "build/cpu/selvage").symlink_to(SELVAGE)
+        data = root / "inputs/quickstart/data"
+        data.mkdir()
+        for part, source in (("train", "train"), ("validation", "heldout"), ("heldout", "heldout")):
+            shutil.copy(self.folder / f"{source}.h5", data / f"{part}.h5")
+        settings = ["run.rounds=2", "run.schedule_rounds=2", "model.layers=1", "train.steps_per_round=3",
+                    "train.batch_tokens=512", "train.micro_batch_tokens=256", 'weave.method=["none", "bash"]']
+        words = [word for setting in settings for word in ("--set", setting)]
+        shown = self.cluster.call("sbatch", f"--chdir={root}", f"--output={self.folder}/script.log", "--time=10",
+                                  "--nodes=2", "--ntasks-per-node=1", ROOT / "jobs/quickstart/run.sh", *words)
+        self.wait_for_end("script", shown.split()[-1])
+        self.assertIn("Files in out/quickstart", self.log("script"))
+        self.assertIn("data 2, ", self.log("script"))  # by srun, on what the job has
+        code, output, errors = program(["run", root / "inputs/quickstart/quickstart.toml", "--out",
+                                        self.folder / "by hand", *words])
+        self.assertEqual(code, 0, output + errors)
+        shutil.move(root / "out/quickstart", self.folder / "by script")
+        self.assert_same_run("by hand", "by script")
 
     def test_bad_submissions_say_what_to_do(self):
         job = self.submit("unbuilt", ["--ntasks=1"], {"SELVAGE": "nowhere/selvage"})
