@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every command on good input, and what it says."""
+import gzip
+import json
 import time
 
 from support import JobTest, h5py, numpy, program, unittest
@@ -14,7 +16,7 @@ class Help(unittest.TestCase):
         for name in COMMANDS:
             self.assertEqual(output.count(f"\n  {name} "), 1)
         options = {"run": ["--set", "--out", "--resume"], "check": ["--effective"],
-                   "prepare": ["--input", "--output", "--tokenizer"],
+                   "prepare": ["--input", "--output", "--tokenizer", "--bad-lines", "--duplicates", "--max-tokens"],
                    "generate": ["--prompt", "--data", "--output", "--turns", "--set"], "evaluate": ["--set"],
                    "score": ["--data", "--output", "--set"], "info": []}
         for name in COMMANDS:
@@ -97,6 +99,28 @@ class Commands(JobTest):
                                "--turns", "1", "--set", "data.context=25", "--set",
                                'weave.rac.template="\\n\\nCorrection:\\n"'])
         self.assertIn("9 corrections were left out", errors)
+
+    def test_prepare(self):
+        turns = [{"role": "user", "content": "3 and 4 make"}, {"role": "assistant", "content": " 7"}]
+        talk, packed = self.folder / "talk.jsonl", self.folder / "packed"
+        talk.write_text(json.dumps({"messages": turns}) + "\nno pair\n")
+        packed.write_bytes(gzip.compress((self.folder / "train.jsonl").read_bytes()))
+        said = set()
+        for ranks in (1, 2):
+            output, _ = self.done(["prepare", "--input", packed, "--input", talk, "--input", packed, "--bad-lines", "drop",
+                                   "--duplicates", "drop", "--output", self.folder / f"p{ranks}.h5", "--tokenizer",
+                                   "bytes"], ranks)
+            said.add(output.replace(f"p{ranks}.h5", "p.h5"))
+            self.done(["check", self.folder / f"p{ranks}.h5"])
+        self.assertEqual(len(said), 1)
+        self.assertIn(f"  {talk}: 2\n", output)
+        self.assertIn(f"  {packed}: 1-48\n", output)
+        self.assert_same_file(self.folder / "p1.h5", self.folder / "p2.h5")
+        with h5py.File(self.folder / "p1.h5", "r") as file, h5py.File(self.folder / "train.h5", "r") as train:
+            self.assertEqual(len(file["prompt_length"]), 49)
+            before = len(train["tokens"])
+            self.assertEqual(file["tokens"][:before].tolist(), train["tokens"][()].tolist())
+            self.assertEqual(bytes(file["tokens"][before:-1].tolist()), b"User:\n3 and 4 make\n\nAssistant:\n 7")
 
     def test_score(self):
         for ranks in (1, 2, 3):
