@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""inputs/huggingface/prepare.py against transformers, on tokenizers of several families and a thousand lines. SELVAGE: the
+program, which checks the files where it is given."""
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests/support"))
+import packages  # noqa: E402
+
+packages.need("tokenizers", "transformers", "jinja2", "h5py", "numpy")
+os.environ.update(TRANSFORMERS_VERBOSITY="error", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="true")
+
+import h5py  # noqa: E402
+import transformers  # noqa: E402
+
+import mixed_lines  # noqa: E402
+import support  # noqa: E402
+import trained_folders  # noqa: E402
+
+LINES = mixed_lines.lines(1000, special=["</s>", "<|endoftext|>", "<|im_end|>", "<eos>", "<|eot_id|>"])
+
+
+class Data:
+    """A data file as other programs read it."""
+
+    def __init__(self, path):
+        with h5py.File(path, "r") as file:
+            self.tokens, self.offsets, self.prompt = (file[name][()].tolist() for name in
+                                                      ("tokens", "offsets", "prompt_length"))
+            group = file["tokenizer"]
+            offsets, content = group["piece_offsets"][()], group["pieces"][()].tobytes()
+            self.pieces = [content[a:b] for a, b in zip(offsets[:-1], offsets[1:])]
+            self.end, self.begin, self.padding = (int(group.attrs[name]) for name in ("end_of_answer", "begin", "padding"))
+            self.attributes = dict(file.attrs)
+
+    def pairs(self):
+        """(prompt, answer), the answer with its end-of-answer."""
+        for begin, end, prompt in zip(self.offsets[:-1], self.offsets[1:], self.prompt):
+            yield self.tokens[begin:begin + prompt], self.tokens[begin + prompt:end]
+
+    def text(self, tokens):
+        return b"".join(self.pieces[token] for token in tokens if token not in (self.end, self.begin, self.padding))
+
+
+class Prepare(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, records):
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            for record in records:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        return self.path(name)
+
+    def prepare(self, *arguments, code=0):
+        result = subprocess.run([sys.executable, "-B", support.path("huggingface").replace("make.py", "prepare.py"),
+                                 "--tokenizer", self.folder, "--output", self.path("out.h5"), *map(str, arguments)],
+                                capture_output=True, text=True)
+        self.assertEqual(result.returncode, code, result.stdout + result.stderr)
+        if code:
+            self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("out.h5")], [])
+            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+            return result.stderr
+        if os.environ.get("SELVAGE"):
+            checked = subprocess.run([os.environ["SELVAGE"], "check", self.path("out.h5")], capture_output=True, text=True)
+            self.assertEqual(checked.returncode, 0, checked.stderr)
+        self.said = result.stdout
+        return Data(self.path("out.h5"))
+
+    def refuse(self, *words, arguments=(), code=65):
+        error = self.prepare("--input", self.path("in.jsonl"), *arguments, code=code)
+        for word in words:
+            self.assertIn(word, error)
+
+
+class Encodings(Prepare):
+    def test_pairs(self):
+        """Prompt and answer are what transformers makes of them, and the pieces' bytes are the text."""
+        for name in trained_folders.NAMES:
+            with self.subTest(name=name):
+                library = trained_folders.write(self.folder, name, LINES)
+                other = transformers.AutoTokenizer.from_pretrained(self.folder)
+                data = self.prepare("--input", self.write("in.jsonl", [
+                    {"prompt": line, "response": line} for line in LINES]))
+                exact = 0
+                for line, (prompt, answer) in zip(LINES, data.pairs(), strict=True):
+                    self.assertEqual(prompt, other(line)["input_ids"], repr(line))
+                    self.assertEqual(answer, [*other(line, add_special_tokens=False)["input_ids"], other.eos_token_id],
+                                     repr(line))
+                    text = data.text(prompt)
+                    # The library takes away the space that encoding put in front.
+                    self.assertIn(other.decode(prompt, skip_special_tokens=True),
+                                  (text.decode("utf-8", "replace"), text.decode("utf-8", "replace").removeprefix(" ")))
+                    exact += text.removeprefix(b" ") == line.encode().removeprefix(b" ")
+                # Not those with special tokens in them, and what the normalizer changes.
+                self.assertGreater(exact, 500 if name == "qwen" else 700)
+                self.assertEqual((data.end, data.begin), (other.eos_token_id, -1 if other.bos_token_id is None else
+                                                          other.bos_token_id))
+                self.assertEqual(len(data.pieces), library.get_vocab_size())
+
+    def test_conversations(self):
+        """The template's tokens, cut where the assistant's last turn begins."""
+        for name in trained_folders.NAMES[1:]:
+            with self.subTest(name=name):
+                trained_folders.write(self.folder, name, LINES)
+                other = transformers.AutoTokenizer.from_pretrained(self.folder)
+                records = []
+                for i in range(0, len(LINES) - 5, 4):
+                    turns = [{"role": ("user", "assistant")[j % 2], "content": line.strip() or "-"}
+                             for j, line in enumerate(LINES[i:i + 2 + i % 8 // 4 * 2])]
+                    if i % 3 == 0 and name != "gemma":
+                        turns.insert(0, {"role": "system", "content": "Be brief. 简短"})
+                    records.append({"messages": turns})
+                data = self.prepare("--input", self.write("in.jsonl", records))
+                apart = 0
+                for record, (prompt, answer) in zip(records, data.pairs(), strict=True):
+                    turns = record["messages"]
+                    whole = other.apply_chat_template(turns, return_dict=False)
+                    self.assertEqual(prompt, other.apply_chat_template(turns[:-1], add_generation_prompt=True,
+                                                                       return_dict=False))
+                    if whole[:len(prompt)] != prompt:
+                        apart += 1
+                        continue
+                    rest = whole[len(prompt):]
+                    self.assertEqual(answer, rest[:len(answer)])
+                    self.assertEqual(other.decode(rest[len(answer):]).strip(), "")
+                    self.assertEqual(answer[-1], data.end)
+                self.assertLess(apart, 20)
+                self.assertEqual("inside a token" in self.said, apart > 0)
+                ends = {"gemma": "<end_of_turn>", "qwen": "<|im_end|>", "llama3": "<|eot_id|>"}
+                self.assertEqual(other.convert_ids_to_tokens(data.end), ends.get(name, "</s>"))
+
+
+class Files(Prepare):
+    pair = {"prompt": "two and two", "response": "four"}
+
+    def setUp(self):
+        super().setUp()
+        trained_folders.write(self.folder, "qwen", LINES[:200])
+
+    def messages(self, *turns):
+        return {"messages": [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]}
+
+    def test_report_and_packed_files(self):
+        plain = self.write("in.jsonl", [self.pair, self.messages("a", "b"), self.pair, {"prompt": "a"},
+                                        {"prompt": "long " * 300, "response": "b"}])
+        with open(plain, "rb") as file, gzip.open(self.path("packed"), "wb") as packed:
+            packed.write(file.read() + b"\n{\n")
+        arguments = ["--bad-lines", "drop", "--max-tokens", 100]
+        data = self.prepare("--input", plain, "--input", self.path("packed"), *arguments)
+        self.assertEqual(len(data.prompt), 6)
+        for part in ('dropped, no key "prompt"',):
+            self.assertNotIn(part, self.said)
+        for part in ('dropped, no key "response": 2\n  %s: 4\n  %s: 4\n' % (plain, self.path("packed")),
+                     "more than 100 tokens: 2\n", "empty lines: 1\n", "(syntax error): 1\n  %s: 7\n" % self.path("packed"),
+                     "as a line before: 4\n  %s: 3\n  %s: 1-3\n" % (plain, self.path("packed"))):
+            self.assertIn(part, self.said)
+        self.assertEqual([data.attributes[name] for name in ("source_lines", "dropped_lines", "duplicates")], [12, 5, 4])
+        self.assertEqual(len(self.prepare("--input", plain, *arguments, "--duplicates", "drop").prompt), 2)
+
+    def test_bad_lines(self):
+        for line, words in ((b"[1]", ["not an object"]), (b'{"prompt": "\xff", "response": "b"}', ["not UTF-8"]),
+                            (b'{"prompt": "\\ud800", "response": "b"}', ["surrogate"]), (b"{", ["syntax error"]),
+                            (b'{"prompt": "", "response": "b"}', ['"prompt" is empty']),
+                            (b'{"messages": [{"role": "assistant", "content": "a"}]}', ["no message before"]),
+                            (b'{"messages": [{"role": "user", "content": "a"}]}', ["not the assistant's"]),
+                            (b'{"messages": [{"role": "user"}, {"role": "assistant", "content": "a"}]}', ["refuses"]),
+                            (b'{"messages": [], "prompt": "a"}', ["both"])):
+            with open(self.path("in.jsonl"), "wb") as file:
+                file.write(json.dumps(self.pair).encode() + b"\n" + line + b"\n")
+            self.refuse("in.jsonl:2: ", *words)
+        with open(self.path("in.jsonl"), "wb") as file:
+            file.write(gzip.compress(b"\n" * 9999)[:-9])
+        self.refuse("in.jsonl: packed text that is damaged")
+        self.write("in.jsonl", [])
+        self.refuse("no text pair")
+        os.remove(self.path("in.jsonl"))
+        self.refuse("no such file", code=66)
+
+    def test_folders_that_do_not_fit(self):
+        self.write("in.jsonl", [self.pair, self.messages("a", "b")])
+        self.refuse("no token '<end>'", arguments=["--end-of-answer", "<end>"])
+        with open(self.path("config.json"), "w", encoding="utf-8") as file:
+            json.dump({"vocab_size": 300}, file)
+        self.refuse("in.jsonl:1: token id ", "outside the model's vocabulary of 300")
+        os.remove(self.path("config.json"))
+        templates = {"{{ messages|length }}": "differently once the answer is there",
+                     "{{ messages[0].content }}": "leaves the answer out", "{{ raise_exception('no') }}": "refuses the conversation (no)"}
+        for source, word in templates.items():
+            with open(self.path("chat_template.jinja"), "w", encoding="utf-8") as file:
+                file.write(source)
+            self.refuse("in.jsonl:2: ", word)
+        with open(self.path("chat_template.jinja"), "w", encoding="utf-8") as file:
+            file.write("\n{{ 1")
+        self.refuse("no Jinja template", "line 2")
+        with open(self.path("tokenizer.json"), "r+", encoding="utf-8") as file:
+            content = json.load(file)
+            content["decoder"] = {"type": "WordPiece", "prefix": "##", "cleanup": True}
+            file.seek(0)
+            json.dump(content, file)
+            file.truncate()
+        self.refuse("decoder WordPiece is not supported")
+        with open(self.path("tokenizer.json"), "w", encoding="utf-8") as file:
+            file.write("{}")
+        self.refuse("tokenizer.json", "cannot read it")
+        os.remove(self.path("tokenizer.json"))
+        self.refuse("tokenizer.json: no such file", "save_pretrained", code=66)
+
+    def test_what_templates_may_use(self):
+        source = ("{% if tools %}{{ tools|tojson }}{% endif %}{{ strftime_now('%d %b %Y') }}{% for m in messages %}"
+                  "{% if m.content == 'skip' %}{% continue %}{% endif %}{{ m.role ~ '<&>' ~ m.content ~ mood }}<|im_end|>\n"
+                  "{% endfor %}{% if add_generation_prompt %}assistant<&>{% endif %}")
+        with open(self.path("chat_template.jinja"), "w", encoding="utf-8") as file:
+            file.write(source)
+        record = {**self.messages("skip", "x", "a", "b"), "tools": [{"name": "ä<"}], "chat_template_kwargs": {"mood": "!"}}
+        data = self.prepare("--input", self.write("in.jsonl", [record]), "--date", "2024-03-05")
+        (prompt, answer), = data.pairs()
+        self.assertEqual(data.text(prompt).decode(), '[{"name": "ä<"}]05 Mar 2024assistant<&>x!\nuser<&>a!\nassistant<&>')
+        self.assertEqual(data.text(answer), b"b!")
+
+
+if __name__ == "__main__":
+    unittest.main()
