@@ -95,10 +95,10 @@ class Encodings(Prepare):
                 data = self.prepare("--input", self.write("in.jsonl", [
                     {"prompt": line, "response": line} for line in LINES]))
                 exact = 0
-                for line, (prompt, answer) in zip(LINES, data.pairs(), strict=True):
-                    self.assertEqual(prompt, other(line)["input_ids"], repr(line))
-                    self.assertEqual(answer, [*other(line, add_special_tokens=False)["input_ids"], other.eos_token_id],
-                                     repr(line))
+                whole, plain = other(LINES)["input_ids"], other(LINES, add_special_tokens=False)["input_ids"]
+                for line, ids, ids_alone, (prompt, answer) in zip(LINES, whole, plain, data.pairs(), strict=True):
+                    self.assertEqual(prompt, ids, repr(line))
+                    self.assertEqual(answer, [*ids_alone, other.eos_token_id], repr(line))
                     text = data.text(prompt)
                     # The library takes away the space that encoding put in front.
                     self.assertIn(other.decode(prompt, skip_special_tokens=True),

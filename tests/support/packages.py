@@ -9,10 +9,17 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SKIPPED = 77  # exit status
 
 
+def is_here(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # not even the package that it is part of
+        return False
+
+
 def need(*names):
     """Goes on where this interpreter has the packages, else starts the program again with the one of SELVAGE_PYTHON_PACKAGES
     or build/python, else ends it as skipped."""
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    missing = [name for name in names if not is_here(name)]
     if not missing:
         return
     for python in (os.environ.get("SELVAGE_PYTHON_PACKAGES", ""), os.path.join(ROOT, "build/python/bin/python")):
