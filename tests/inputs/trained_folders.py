@@ -20,10 +20,15 @@ LLAMA2_CHAT = ("{% if messages[0]['role'] == 'system' %}{% set loop_messages = m
                "message['content'] %}{% endif %}{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + "
                "' [/INST]' }}{% else %}{% generation %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endgeneration %}"
                "{% endif %}{% endfor %}")
-GEMMA_CHAT = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
-              "{% endif %}{% for message in messages %}{% set role = 'model' if message['role'] == 'assistant' else "
-              "message['role'] %}{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}"
-              "{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\\n'}}{% endif %}")
+# With the blanks that trim_blocks and lstrip_blocks take away.
+GEMMA_CHAT = """{{ bos_token }}{% if messages[0]['role'] == 'system' %}
+    {{ raise_exception('System role not supported') }}
+  {% endif %}
+{% for message in messages %}
+    {% set role = 'model' if message['role'] == 'assistant' else message['role'] %}
+{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}
+{% if add_generation_prompt %}
+{{'<start_of_turn>model\\n'}}{% endif %}"""
 
 
 def byte_level(text, special, pre_tokenizer, normalizer=None, begin=None):
