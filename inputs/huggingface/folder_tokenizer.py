@@ -114,9 +114,9 @@ class FolderTokenizer:
         self.library.no_padding()
         self.add_tokens()
         self.prefix = self.find_prefix()
-        model_config = read_json(os.path.join(folder, "config.json"), needed=False)
-        model_config = model_config.get("text_config") or model_config
-        self.vocabulary = model_config.get("vocab_size")  # None: not known
+        self.model_config = read_json(os.path.join(folder, "config.json"), needed=False)
+        self.model_config = self.model_config.get("text_config") or self.model_config
+        self.vocabulary = self.model_config.get("vocab_size")  # None: not known
 
     def add_tokens(self):
         """Tokens that tokenizer_config.json alone has."""
@@ -135,8 +135,12 @@ class FolderTokenizer:
         return encoding.ids[:plain]
 
     def id_of(self, name):
+        """Of bos_token, eos_token or pad_token: by its text, else what config.json has; None: there is none."""
         token = self.special_tokens.get(name)
-        return None if token is None else self.library.token_to_id(token)
+        number = None if token is None else self.library.token_to_id(token)
+        given = self.model_config.get(name + "_id") if number is None else number
+        given = given[0] if isinstance(given, list) and given else given
+        return given if isinstance(given, int) and self.library.id_to_token(given) is not None else None
 
     def encode(self, texts):
         """Nothing put in front or behind; special tokens in a text become their ids."""

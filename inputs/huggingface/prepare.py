@@ -234,14 +234,16 @@ class Preparer:
 
     def end_of_answer(self):
         """--end-of-answer, or what the chat template ends answers with, or eos."""
-        name = self.options.end_of_answer or self.tokenizer.special_tokens.get("eos_token")
-        if not self.options.end_of_answer and self.turn_end is not None and self.turn_end[0] is not None:
-            return self.turn_end[0]
-        token = None if name is None else self.tokenizer.library.token_to_id(name)
+        name = self.options.end_of_answer
+        if name:
+            token = self.tokenizer.library.token_to_id(name)
+            missing = "the tokenizer has no token %r" % name
+        else:
+            of_turns = self.turn_end[0] if self.turn_end else None
+            token = self.tokenizer.id_of("eos_token") if of_turns is None else of_turns
+            missing = "no eos_token in its tokenizer_config.json"
         if token is None:
-            raise Stop(65, "%s: %s; name a token of the tokenizer with --end-of-answer" % (
-                self.options.tokenizer, "no eos_token in its tokenizer_config.json" if name is None
-                else "the tokenizer has no token %r" % name))
+            raise Stop(65, "%s: %s; name a token of the tokenizer with --end-of-answer" % (self.options.tokenizer, missing))
         return token
 
     def columns(self):

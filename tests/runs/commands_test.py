@@ -2,9 +2,11 @@
 """Every command on good input, and what it says."""
 import gzip
 import json
+import socket
+import subprocess
 import time
 
-from support import JobTest, h5py, numpy, program, unittest
+from support import JobTest, command, h5py, numpy, program, unittest
 
 COMMANDS = ("run", "check", "prepare", "generate", "evaluate", "score", "info")
 
@@ -17,7 +19,7 @@ class Help(unittest.TestCase):
             self.assertEqual(output.count(f"\n  {name} "), 1)
         options = {"run": ["--set", "--out", "--resume"], "check": ["--effective"],
                    "prepare": ["--input", "--output", "--tokenizer", "--bad-lines", "--duplicates", "--max-tokens"],
-                   "generate": ["--prompt", "--data", "--output", "--turns", "--set"], "evaluate": ["--set"],
+                   "generate": ["--prompt", "--prompt-ids", "--data", "--output", "--turns", "--set"], "evaluate": ["--set"],
                    "score": ["--data", "--output", "--set"], "info": []}
         for name in COMMANDS:
             code, output, _ = program([name, "--help"])
@@ -74,6 +76,29 @@ class Commands(JobTest):
         self.refuse(["generate", self.checkpoint, "--prompt", ""], 64, "--prompt is empty")
         self.refuse(["generate", self.checkpoint, "--prompt", "a", "--set", "generate.temperatur=1"], 65,
                     "did you mean generate.temperature?")
+
+    def test_generated_text_comes_as_it_is_made(self):
+        words = ["generate", self.checkpoint, "--prompt", "3 and 4 make", "--turns", "1", "--set",
+                 "generate.max_new_tokens=9"]
+        whole, _ = self.done(words)
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps what was written at a time apart
+        with ours, subprocess.Popen(command(words, 1), stdout=its, stderr=subprocess.DEVNULL) as process:
+            its.close()
+            parts = list(iter(lambda: ours.recv(65536), b""))
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(b"".join(parts).decode(errors="replace"), whole)
+        answers = [answer.rstrip("\n") for answer in whole.split("--- correction 1\n")]
+        self.assertGreaterEqual(len(parts), max(map(len, answers)), parts)
+
+    def test_generate_from_ids(self):
+        words = ["generate", self.checkpoint, "--set", "generate.max_new_tokens=9"]
+        ids = " ".join(str(byte) for byte in b"3 and 4 make")
+        self.assertEqual(self.done([*words, "--prompt", "3 and 4 make"])[0], self.done([*words, "--prompt-ids", ids])[0])
+        self.refuse([*words, "--prompt-ids", "51, 32 9999"], 65, "token 3 of the prompt", "9999", "vocabulary of 320")
+        for text in ("51 x2", "51 -3", "99999999999"):
+            self.refuse([*words, "--prompt-ids", text], 64, "--prompt-ids", "at character")
+        self.refuse([*words, "--prompt-ids", " "], 64, "--prompt-ids is empty")
+        self.refuse([*words, "--prompt-ids", "51", "--prompt", "a"], 64, "one of them")
 
     def test_prompt_longer_than_the_context(self):
         words = ["generate", self.checkpoint, "--prompt", "x" * 50, "--set", "data.context=40", "--set",

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "support/test_main.h"
+#include "text/utf8.h"
 
 namespace selvage {
 namespace {
@@ -153,6 +154,17 @@ TEST_F(SentencePiece, DamagedTables) {
     damaged("no pieces", [](TokenizerTable& table) { table.pieces.clear(); });
     damaged("no kind", [](TokenizerTable& table) { table.kind.clear(); });
     damaged("not a sentencepiece model", [](TokenizerTable& table) { table.model.resize(100); });
+}
+
+// Every prefix of a text shows the whole characters that it has; what cannot become one is not held back.
+TEST(Utf8, CharactersAreShownWhole) {
+    std::string const text = "a\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80z";
+    std::vector<std::size_t> const whole = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11};
+    for (std::size_t i = 0; i <= text.size(); ++i) EXPECT_EQ(whole_characters(text.substr(0, i)), whole[i]) << i;
+    for (std::string const broken :
+         {"\x80", "a\xff", "\xc3\xa9\xa9", "\xf0\x9f\x98\x80\x80", "\xc0", "\xf5", "\x80\x80\x80\x80"})
+        EXPECT_EQ(whole_characters(broken), broken.size());
+    EXPECT_EQ(whole_characters("a\xc3\xe4\xb8"), 2u);
 }
 
 TEST(Tables, SpecialIdsAreChecked) {
