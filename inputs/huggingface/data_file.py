@@ -36,6 +36,10 @@ def write_file(path, preparer, inputs):
                 made = file.create_dataset(name, data=values, chunks=True if values.size else None,
                                            fletcher32=values.size > 0)
                 made.attrs.update({"description": description, "units": units})
+            for i, (text, ids) in enumerate(preparer.phrases().items()):
+                made = file.create_dataset("tokenizer/phrases/%d" % i, data=numpy.asarray(ids, dtype="i4"))
+                made.attrs.update({"text": text, "description": "token ids of the text in the attribute text",
+                                   "units": "token id"})
             begin, padding = (preparer.tokenizer.id_of(name) for name in ("bos_token", "pad_token"))
             file["tokenizer"].attrs.update({
                 "kind": "huggingface", "end_of_answer": numpy.int32(preparer.end_of_answer()),

@@ -32,6 +32,7 @@ from data_file import describe, write_file
 from folder_tokenizer import FolderTokenizer, Stop
 
 CHUNK = 1024  # lines that are encoded at a time
+CORRECTION = "\n\nCorrection:\n"  # the default of weave.rac.template
 
 
 class BadLine(Exception):
@@ -260,6 +261,11 @@ class Preparer:
                 "tokenizer/piece_offsets": numpy.concatenate([[0], numpy.cumsum([len(p) for p in self.pieces])]),
                 "tokenizer/model": []}
 
+    def phrases(self):
+        """Text to ids."""
+        texts = sorted(set(self.options.phrase))
+        return dict(zip(texts, self.tokenizer.encode(texts)))
+
 
 # --- the program ---
 
@@ -276,6 +282,9 @@ def parse(arguments):
                         help="pairs that stood before: keep (default), or leave out")
     parser.add_argument("--max-tokens", type=int, default=0, help="leave out pairs of more tokens (default 0: none)")
     parser.add_argument("--end-of-answer", metavar="TOKEN", help="default: what the chat template ends answers with, or eos")
+    parser.add_argument("--phrase", action="append", metavar="TEXT", default=[CORRECTION],
+                        help="a text that the program must know in tokens, as weave.rac.template (its default is always known); "
+                        "may be repeated")
     parser.add_argument("--date", type=datetime.datetime.fromisoformat, help="for templates that write the date (default: now)")
     return parser.parse_args(arguments)
 

@@ -38,6 +38,7 @@ class Data:
             offsets, content = group["piece_offsets"][()], group["pieces"][()].tobytes()
             self.pieces = [content[a:b] for a, b in zip(offsets[:-1], offsets[1:])]
             self.end, self.begin, self.padding = (int(group.attrs[name]) for name in ("end_of_answer", "begin", "padding"))
+            self.phrases = {phrase.attrs["text"]: phrase[()].tolist() for phrase in group["phrases"].values()}
             self.attributes = dict(file.attrs)
 
     def pairs(self):
@@ -92,8 +93,8 @@ class Encodings(Prepare):
             with self.subTest(name=name):
                 library = trained_folders.write(self.folder, name, LINES)
                 other = transformers.AutoTokenizer.from_pretrained(self.folder)
-                data = self.prepare("--input", self.write("in.jsonl", [
-                    {"prompt": line, "response": line} for line in LINES]))
+                pairs = self.write("in.jsonl", [{"prompt": line, "response": line} for line in LINES])
+                data = self.prepare("--input", pairs, "--phrase", "Well ")
                 exact = 0
                 whole, plain = other(LINES)["input_ids"], other(LINES, add_special_tokens=False)["input_ids"]
                 for line, ids, ids_alone, (prompt, answer) in zip(LINES, whole, plain, data.pairs(), strict=True):
@@ -109,6 +110,8 @@ class Encodings(Prepare):
                 self.assertEqual((data.end, data.begin), (other.eos_token_id, -1 if other.bos_token_id is None else
                                                           other.bos_token_id))
                 self.assertEqual(len(data.pieces), library.get_vocab_size())
+                self.assertEqual(data.phrases, {text: other(text, add_special_tokens=False)["input_ids"] for text in
+                                                ("Well ", "\n\nCorrection:\n")})
 
     def test_conversations(self):
         """The template's tokens, cut where the assistant's last turn begins."""

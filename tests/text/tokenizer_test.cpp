@@ -124,7 +124,7 @@ TEST_F(SentencePiece, TableIsEnough) {
         EXPECT_EQ(again->encode(text), tokens);
         EXPECT_EQ(decoder->decode(tokens), text);
     }
-    expect_error(ExitCode::bad_data, "decoding only", [&] { decoder->encode("text"); });
+    expect_error(ExitCode::bad_data, "is for decoding", [&] { decoder->encode("text"); });
     EXPECT_TRUE(decoder->encode("").empty());
 }
 
@@ -156,6 +156,18 @@ TEST_F(SentencePiece, DamagedTables) {
     damaged("not a sentencepiece model", [](TokenizerTable& table) { table.model.resize(100); });
 }
 
+TEST(Tables, PhrasesAreWhatATableEncodes) {
+    TokenizerTable table{"another", {"a", "b", ""}, {2, -1, -1}, "", {{"ba", {1, 0}}, {"\n", {}}}};
+    auto const tokenizer = make_tokenizer(table);
+    EXPECT_EQ(tokenizer->encode("ba"), (std::vector<Token>{1, 0}));
+    EXPECT_TRUE(tokenizer->encode("\n").empty());
+    expect_error(ExitCode::bad_data, "'ab' cannot be encoded", [&] { tokenizer->encode("ab"); });
+    TokenizerTable const other{"another", {"a", "b", ""}, {2, -1, -1}, "", {}};
+    EXPECT_EQ(tokenizer->table(), other);
+    table.phrases["b"] = {3};
+    expect_error(ExitCode::bad_data, "phrase's id is 3", [&] { make_tokenizer(table); });
+}
+
 // Every prefix of a text shows the whole characters that it has; what cannot become one is not held back.
 TEST(Utf8, CharactersAreShownWhole) {
     std::string const text = "a\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80z";
@@ -168,7 +180,7 @@ TEST(Utf8, CharactersAreShownWhole) {
 }
 
 TEST(Tables, SpecialIdsAreChecked) {
-    auto const table = [](SpecialTokens special) { return TokenizerTable{"another", {"a", "b", ""}, special, ""}; };
+    auto const table = [](SpecialTokens special) { return TokenizerTable{"another", {"a", "b", ""}, special, "", {}}; };
     EXPECT_EQ(make_tokenizer(table({2, -1, -1}))->decode(std::vector<Token>{1, 0, 2}), "ba");
     EXPECT_EQ(make_tokenizer(table({2, 0, 1}))->decode(std::vector<Token>{1, 0, 2}), "");
     for (auto const& special : {SpecialTokens{-1, -1, -1}, {3, -1, -1}, {2, 3, -1}, {2, -2, -1}, {2, -1, 3}})
