@@ -173,6 +173,16 @@ class Files(Prepare):
         self.assertEqual([data.attributes[name] for name in ("source_lines", "dropped_lines", "duplicates")], [12, 5, 4])
         self.assertEqual(len(self.prepare("--input", plain, *arguments, "--duplicates", "drop").prompt), 2)
 
+    def test_encode_gives_the_same_prompts(self):
+        data = self.prepare("--input", self.write("in.jsonl", [self.pair, self.messages("two and two", "four"), {
+            "messages": [{"role": "system", "content": "Be brief."}, *self.messages("two", "b")["messages"]]}]))
+        script = os.path.join(ROOT, "inputs/huggingface/encode.py")
+        for words, (prompt, _) in zip((["two and two"], ["two and two", "--chat"], ["two", "--system", "Be brief."]),
+                                      data.pairs(), strict=True):
+            said = subprocess.run([sys.executable, "-B", script, self.folder, *words], capture_output=True, text=True,
+                                  check=True).stdout
+            self.assertEqual([int(word) for word in said.split()], prompt)
+
     def test_bad_lines(self):
         for line, words in ((b"[1]", ["not an object"]), (b'{"prompt": "\xff", "response": "b"}', ["not UTF-8"]),
                             (b'{"prompt": "\\ud800", "response": "b"}', ["surrogate"]), (b"{", ["syntax error"]),
@@ -232,6 +242,62 @@ class Files(Prepare):
         (prompt, answer), = data.pairs()
         self.assertEqual(data.text(prompt).decode(), '[{"name": "ä<"}]05 Mar 2024assistant<&>x!\nuser<&>a!\nassistant<&>')
         self.assertEqual(data.text(answer), b"b!")
+
+
+DECK = """
+[run]
+rounds = 1
+[model]
+layers = 1
+hidden = 32
+heads = 2
+kv_heads = 2
+head_size = 16
+ffn = 48
+[data]
+train = "out.h5"
+heldout = "out.h5"
+context = 96
+[generate]
+max_new_tokens = 8
+cache_mib = 4
+[weave]
+method = "rac"
+[train]
+lanes = 1
+steps_per_round = 2
+batch_tokens = 512
+micro_batch_tokens = 256
+"""
+
+
+@unittest.skipUnless(os.environ.get("SELVAGE"), "SELVAGE does not name the program")
+class Program(Prepare):
+    def run_program(self, *words):
+        result = subprocess.run([os.environ["SELVAGE"], *words], capture_output=True, cwd=self.folder, timeout=120)
+        return result.returncode, result.stdout, result.stderr.decode(errors="replace")
+
+    def test_a_job(self):
+        """RAC with its own template, and an answer with a correction, with a tokenizer that the program cannot encode by."""
+        trained_folders.write(self.folder, "qwen", LINES[:200])
+        data = self.prepare("--input", self.write("in.jsonl", [{"prompt": "%d and" % i, "response": "é%d" % i}
+                                                               for i in range(40)]))
+        with open(self.path("deck.toml"), "w", encoding="utf-8") as file:
+            file.write(DECK)
+        code, _, errors = self.run_program("run", "deck.toml", "--out", "run")
+        self.assertEqual(code, 0, errors)
+        with h5py.File(self.path("run/woven/round-0001.h5"), "r") as file:
+            template = file["input_tokens"][()][file["origin"][()] == 3].tolist()
+        marker = data.phrases["\n\nCorrection:\n"]
+        self.assertEqual(template, marker * (len(template) // len(marker)))
+        self.assertGreater(len(template), 0)
+        checkpoint = os.path.join("run/checkpoints", os.listdir(self.path("run/checkpoints"))[0])
+        prompt = " ".join(map(str, next(data.pairs())[0]))
+        code, said, errors = self.run_program("generate", checkpoint, "--prompt-ids", prompt, "--turns", "1")
+        self.assertEqual((code, said.count(b"--- correction 1")), (0, 1), errors)
+        code, _, errors = self.run_program("generate", checkpoint, "--prompt", "0 and")
+        self.assertEqual(code, 65)
+        self.assertIn("'0 and' cannot be encoded", errors)
 
 
 if __name__ == "__main__":
