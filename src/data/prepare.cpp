@@ -95,9 +95,10 @@ class Share {
     }
 
     void add_pair(TextPair const& pair) {
-        auto const prompt = encode(pair.prompt);
+        auto prompt = encode(pair.prompt);
         if (prompt.empty())
             throw BadLine{"the prompt has no token left (the tokenizer drops all of it)", "leave the line out"};
+        if (options_.begin) prompt.insert(prompt.begin(), tokenizer_.special().begin);
         auto const answer = encode(pair.response);
         std::size_t const length = prompt.size() + answer.size() + 1;
         if (length > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))

@@ -15,6 +15,7 @@ struct PrepareOptions {
     bool drop_bad_lines = false;   // lines that are no pair are left out; else the first is an error
     bool drop_duplicates = false;  // of pairs with the same prompt and answer the first stays
     std::int64_t max_tokens = 0;   // longer pairs (prompt, answer, end-of-answer) are left out; 0: none
+    bool begin = false;            // the tokenizer's begin token, which it must have, opens every prompt
 };
 
 // Lines of the files that something happened to.

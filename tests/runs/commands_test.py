@@ -18,8 +18,9 @@ class Help(unittest.TestCase):
         for name in COMMANDS:
             self.assertEqual(output.count(f"\n  {name} "), 1)
         options = {"run": ["--set", "--out", "--resume"], "check": ["--effective"],
-                   "prepare": ["--input", "--output", "--tokenizer", "--bad-lines", "--duplicates", "--max-tokens"],
-                   "generate": ["--prompt", "--prompt-ids", "--data", "--output", "--turns", "--set"], "evaluate": ["--set"],
+                   "prepare": ["--input", "--output", "--tokenizer", "--begin", "--bad-lines", "--duplicates",
+                               "--max-tokens"],
+                   "generate": ["--prompt", "--prompt-ids", "--begin", "--data", "--output", "--turns", "--set"], "evaluate": ["--set"],
                    "score": ["--data", "--output", "--set"], "info": []}
         for name in COMMANDS:
             code, output, _ = program([name, "--help"])
@@ -97,6 +98,7 @@ class Commands(JobTest):
         self.refuse([*words, "--prompt-ids", "51, 32 9999"], 65, "token 3 of the prompt", "9999", "vocabulary of 320")
         for text in ("51 x2", "51 -3", "99999999999"):
             self.refuse([*words, "--prompt-ids", text], 64, "--prompt-ids", "at character")
+        self.refuse([*words, "--prompt", "a", "--begin"], 65, "no begin token")
         self.refuse([*words, "--prompt-ids", " "], 64, "--prompt-ids is empty")
         self.refuse([*words, "--prompt-ids", "51", "--prompt", "a"], 64, "one of them")
 

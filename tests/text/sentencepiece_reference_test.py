@@ -49,15 +49,16 @@ class Reference(unittest.TestCase):
             character_coverage=0.98, minloglevel=2, **flags)
         return self.path("tokenizer.model")
 
-    def answers(self, tokenizer):
+    def answers(self, tokenizer, *options):
         """The program's tokens of every line, and the end-of-answer that it puts behind them."""
         out = self.path("out.h5")
         subprocess.run([os.environ["SELVAGE"], "prepare", "--input", self.path("lines.jsonl"), "--output", out,
-                        "--tokenizer", tokenizer], check=True, stdout=subprocess.DEVNULL)
+                        "--tokenizer", tokenizer, *options], check=True, stdout=subprocess.DEVNULL)
         with h5py.File(out, "r") as file:
             tokens, offsets, prompt = (file[name][()].tolist() for name in ("tokens", "offsets", "prompt_length"))
             pieces, at = file["tokenizer/pieces"][()].tobytes(), file["tokenizer/piece_offsets"][()]
         self.pieces = [pieces[a:b] for a, b in zip(at[:-1], at[1:])]
+        self.prompt = tokens[:prompt[0]]
         rows = [tokens[a + p:b] for a, b, p in zip(offsets[:-1], offsets[1:], prompt)]
         self.assertEqual(len({row[-1] for row in rows}), 1)
         return [row[:-1] for row in rows], rows[0][-1]
@@ -92,7 +93,12 @@ class Reference(unittest.TestCase):
                       {"model_type": "unigram", "byte_fallback": True, "add_dummy_prefix": False, "unk_id": 3, "eos_id": 0,
                        "bos_id": -1, "user_defined_symbols": ["the", "👍🏽"], "control_symbols": ["<x>"]}):
             with self.subTest(**flags):
-                self.check(self.train(**flags))
+                path = self.train(**flags)
+                rows = self.check(path)
+                if flags.get("bos_id") != -1:
+                    library = sentencepiece.SentencePieceProcessor(model_file=path)
+                    self.assertEqual(self.answers(path, "--begin")[0], rows)
+                    self.assertEqual(self.prompt, library.encode("x", add_bos=True))
 
 
 if __name__ == "__main__":

@@ -101,6 +101,10 @@ std::vector<Token> read_prompt(Arguments const& arguments, Tokenizer const& toke
     std::vector<Token> tokens = arguments.flag("prompt") ? tokenizer.encode(given) : parse_ids(given);
     if (tokens.empty())
         fail(ExitCode::usage, "--{} is empty (a model needs at least one token to start from); give some", option);
+    if (arguments.flag("begin")) {
+        require_begin(tokenizer);
+        tokens.insert(tokens.begin(), tokenizer.special().begin);
+    }
     return tokens;
 }
 
@@ -264,6 +268,7 @@ Command generate_command() {
              "answers: to standard output for one prompt, to a drafts file for many (parallel)",
              {{"prompt", "TEXT", "one prompt; its answer goes to standard output as it comes"},
               {"prompt-ids", "\"N N ...\"", "the same, the prompt as token ids (for tokenizers of other libraries)"},
+              {"begin", "", "put the tokenizer's begin token in front of the prompt, as prepare --begin does"},
               {"data", "FILE.h5", "data file whose prompts are answered"},
               {"output", "FILE.h5", "drafts to write, with --data"},
               {"turns", "N", "correction turns after the first answer (default 0)"},

@@ -18,6 +18,7 @@ bool drops(Arguments const& arguments, char const* option, std::string const& ot
 
 PrepareOptions options_of(Arguments const& arguments) {
     PrepareOptions options;
+    options.begin = arguments.flag("begin");
     options.drop_bad_lines = drops(arguments, "bad-lines", "error");
     options.drop_duplicates = drops(arguments, "duplicates", "keep");
     std::string const text = arguments.value("max-tokens", "0");
@@ -33,6 +34,7 @@ int prepare(MpiSession& mpi, Arguments const& arguments) {
     std::string const output = arguments.required("output");
     PrepareOptions const options = options_of(arguments);
     auto const tokenizer = open_tokenizer(arguments.required("tokenizer"));
+    if (options.begin) require_begin(*tokenizer);
     auto const io = open_io(mpi);
     auto const world = mpi.world();
     PreparedData const data = prepare_data(*world, inputs, *tokenizer, options);
@@ -57,6 +59,7 @@ Command prepare_command() {
              {{"input", "FILE.jsonl", "lines {\"prompt\", \"response\"} or {\"messages\"}", true},
               {"output", "FILE.h5", "data file to write"},
               {"tokenizer", "bytes/FILE.model", "the byte tokenizer, or a sentencepiece model"},
+              {"begin", "", "put the tokenizer's begin token in front of every prompt"},
               {"bad-lines", "error/drop", "a line that is no pair: stop there (default), or leave it out"},
               {"duplicates", "keep/drop", "pairs that stood before: keep (default), or leave out"},
               {"max-tokens", "N", "leave out pairs of more tokens (default 0: none)"}}},
