@@ -149,6 +149,22 @@ class Commands(JobTest):
             self.assertEqual(file["tokens"][:before].tolist(), train["tokens"][()].tolist())
             self.assertEqual(bytes(file["tokens"][before:-1].tolist()), b"User:\n3 and 4 make\n\nAssistant:\n 7")
 
+    def test_data_of_another_vocabulary(self):
+        with h5py.File(self.folder / "heldout.h5", "r") as file:
+            columns = {name: file[name][()] for name in ("tokens", "offsets", "prompt_length")}
+            columns["tokens"][columns["offsets"][3]] = 5000
+            with h5py.File(self.folder / "foreign.h5", "w") as foreign:
+                foreign.attrs["format"], foreign.attrs["format_version"] = "selvage-data", 1
+                for name, values in columns.items():
+                    foreign[name] = values
+                file.copy("tokenizer", foreign)
+        rest = ["--data", self.folder / "foreign.h5", "--output", self.folder / "none.h5"]
+        for command_name in ("generate", "score"):
+            self.refuse([command_name, self.checkpoint, *rest], 65, "foreign.h5: row 3: token id 5000", "vocabulary of 320")
+        self.refuse(["evaluate", self.checkpoint, self.deck, "--set", f"data.heldout='{self.folder}/foreign.h5'"], 65,
+                    "row 3: token id 5000")
+        self.assertFalse((self.folder / "none.h5").exists())
+
     def test_score(self):
         for ranks in (1, 2, 3):
             self.done(["score", self.checkpoint, "--data", self.folder / "train.h5", "--output",
