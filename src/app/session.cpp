@@ -77,7 +77,7 @@ OpenedModel open_model(Session& session, std::string const& path, std::vector<st
 }
 
 void tell_other_tokenizer(std::string const& name, Corpus const& corpus, TokenizerTable const& tokenizer) {
-    if (!(corpus.tokenizer() == tokenizer))
+    if (!corpus.tokenizer().reads_as(tokenizer))
         log::root_warning("{} was prepared with another tokenizer than the model's; its ids may mean other text", name);
 }
 

@@ -29,7 +29,11 @@ struct TokenizerTable {
     std::string model;  // sentencepiece: the serialized model; else empty
     // Texts with their ids, given along by a program that knows the tokenizer: all that a table for decoding encodes.
     std::map<std::string, std::vector<Token>> phrases = {};
-    // Whether ids mean the same; phrases do not count.
+    // Whether ids mean the same text, and an answer ends alike, whatever library it goes by.
+    bool reads_as(TokenizerTable const& other) const {
+        return pieces == other.pieces && special.end_of_answer == other.special.end_of_answer;
+    }
+    // Phrases do not count.
     bool operator==(TokenizerTable const& other) const {
         return kind == other.kind && pieces == other.pieces && special == other.special && model == other.model;
     }

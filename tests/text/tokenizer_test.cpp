@@ -156,6 +156,18 @@ TEST_F(SentencePiece, DamagedTables) {
     damaged("not a sentencepiece model", [](TokenizerTable& table) { table.model.resize(100); });
 }
 
+TEST(Tables, OneTokenizerByTwoLibrariesReadsTheSame) {
+    TokenizerTable const one{"one", {"a", "b", ""}, {2, 1, -1}, "model", {}};
+    TokenizerTable other{"other", {"a", "b", ""}, {2, -1, 0}, "", {{"a", {0}}}};
+    EXPECT_TRUE(one.reads_as(other));
+    EXPECT_FALSE(one == other);
+    other.special.end_of_answer = 1;
+    EXPECT_FALSE(one.reads_as(other));
+    other = one;
+    other.pieces[1] = "c";
+    EXPECT_FALSE(one.reads_as(other));
+}
+
 TEST(Tables, PhrasesAreWhatATableEncodes) {
     TokenizerTable table{"another", {"a", "b", ""}, {2, -1, -1}, "", {{"ba", {1, 0}}, {"\n", {}}}};
     auto const tokenizer = make_tokenizer(table);

@@ -59,7 +59,7 @@ int score(MpiSession& mpi, Arguments const& arguments) {
         data = io::read_data(session.io(), data_path);
         check_vocabulary(data, data_path, opened.config.vocabulary, model_path);
     });
-    if (session.is_root() && !(data.tokenizer == opened.info.tokenizer))
+    if (session.is_root() && !data.tokenizer.reads_as(opened.info.tokenizer))
         log::warning("{} was prepared with another tokenizer than the model's", data_path);
     std::vector<float> mine;
     agree(world, [&] {
