@@ -21,7 +21,9 @@ DATASETS = {  # name to (type, description, unit)
 def write_file(path, preparer, inputs):
     """Written whole or not at all."""
     columns = preparer.columns()
-    names = ", ".join(map(os.path.basename, inputs[:100])) + (" and %d more" % (len(inputs) - 100) if inputs[100:] else "")
+    names = ", ".join(map(os.path.basename, inputs[:100]))
+    if inputs[100:]:
+        names += " and %d more" % (len(inputs) - 100)
     try:
         with h5py.File(path + ".partial", "w", libver=("earliest", "v110")) as file:
             file.attrs.update({

@@ -122,7 +122,8 @@ class FolderTokenizer:
         """Tokens that tokenizer_config.json alone has."""
         for number, entry in sorted((self.config.get("added_tokens_decoder") or {}).items(), key=lambda kv: int(kv[0])):
             if self.library.token_to_id(entry["content"]) is None:
-                flags = {key: entry[key] for key in ("lstrip", "rstrip", "single_word", "normalized", "special") if key in entry}
+                flags = {key: entry[key] for key in ("lstrip", "rstrip", "single_word", "normalized", "special")
+                         if key in entry}
                 self.library.add_tokens([tokenizers.AddedToken(entry["content"], **flags)])
             if self.library.token_to_id(entry["content"]) != int(number):
                 raise Stop(65, "tokenizer_config.json gives %r the id %s, tokenizer.json has %s; get both files again"

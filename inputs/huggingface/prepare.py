@@ -4,15 +4,15 @@
 
     python3 inputs/huggingface/prepare.py --tokenizer HF_DIR --input FILE.jsonl [--input ...] --output FILE.h5
 
-Lines are {"prompt": "...", "response": "..."} or {"messages": [{"role": ..., "content": ...}, ...]}, the last message the
-assistant's. Plain pairs: the prompt as tokenizer.json encodes it (with bos where it puts one), then the response and
+Lines are {"prompt": "...", "response": "..."} or {"messages": [{"role": ..., "content": ...}, ...]}, the last message
+the assistant's. Plain pairs: the prompt as tokenizer.json encodes it (with bos where it puts one), then the response and
 end-of-answer. Conversations go through the folder's chat template: the prompt is what it writes before the last message
 with the opening of the assistant's turn, the answer what it writes then, up to the token that ends the turn. A line may
 have the template's "tools", "documents" and "chat_template_kwargs". Input may be packed (gzip; zstd with the package
 zstandard).
 
-Needs the Python packages tokenizers, jinja2, h5py and numpy. Writes the data file that `selvage prepare` writes, with the
-bytes of all pieces, so that the program decodes the ids.
+Needs the Python packages tokenizers, jinja2, h5py and numpy. Writes the data file that `selvage prepare` writes, with
+the bytes of all pieces, so that the program decodes the ids.
 """
 import argparse
 import array
@@ -55,10 +55,14 @@ def open_packed(path):
         try:
             import zstandard
         except ImportError:
-            raise Stop(66, path + ": packed with zstd, which needs the Python package zstandard; install it, or unpack the "
-                       "file") from None
+            raise Stop(66, path + ": packed with zstd, which needs the Python package zstandard; install it, or unpack "
+                       "the file") from None
         return zstandard.open(path)
     return open(path, "rb")
+
+
+def damaged(path, error):
+    return Stop(65, "%s: packed text that is damaged (%s); get the file again, or unpack it yourself" % (path, error))
 
 
 def read_lines(path):
@@ -67,15 +71,13 @@ def read_lines(path):
         with open_packed(path) as file:
             yield from enumerate(file, 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Stop(65, "%s: packed text that is damaged (%s); get the file again, or unpack it yourself" % (path, error)) \
-            from error
+        raise damaged(path, error) from error
     except OSError as error:
         raise Stop(74, "%s: cannot be read (%s)" % (path, error)) from error
     except Exception as error:  # zstandard's
         if type(error).__name__ != "ZstdError":
             raise
-        raise Stop(65, "%s: packed text that is damaged (%s); get the file again, or unpack it yourself" % (path, error)) \
-            from error
+        raise damaged(path, error) from error
 
 
 def parse_line(line):
@@ -204,8 +206,8 @@ class Preparer:
         if self.turn_end is None:
             self.turn_end = found, place
         elif self.turn_end[0] != found:
-            raise Stop(65, "%s:%d: the chat template ends this answer with %s, that of %s:%d with %s; give files with one end "
-                       "each" % (*place, self.name_of(found), *self.turn_end[1], self.name_of(self.turn_end[0])))
+            raise Stop(65, "%s:%d: the chat template ends this answer with %s, that of %s:%d with %s; give files with "
+                       "one end each" % (*place, self.name_of(found), *self.turn_end[1], self.name_of(self.turn_end[0])))
         return answer if found is None else answer[:end - 1]
 
     def name_of(self, token):
@@ -216,8 +218,9 @@ class Preparer:
         if vocabulary is not None:
             for token in prompt + answer:
                 if token >= vocabulary:
-                    raise Stop(65, "%s:%d: token id %d (%s) is outside the model's vocabulary of %d (config.json); the folder's "
-                               "tokenizer is not the model's" % (*place, token, self.name_of(token), vocabulary))
+                    raise Stop(65, "%s:%d: token id %d (%s) is outside the model's vocabulary of %d (config.json); the "
+                               "folder's tokenizer is not the model's"
+                               % (*place, token, self.name_of(token), vocabulary))
         length = len(prompt) + len(answer) + 1
         if 0 < self.options.max_tokens < length:
             return self.drop(place, "more than %d tokens" % self.options.max_tokens)
@@ -244,7 +247,8 @@ class Preparer:
             token = self.tokenizer.id_of("eos_token") if of_turns is None else of_turns
             missing = "no eos_token in its tokenizer_config.json"
         if token is None:
-            raise Stop(65, "%s: %s; name a token of the tokenizer with --end-of-answer" % (self.options.tokenizer, missing))
+            raise Stop(65, "%s: %s; name a token of the tokenizer with --end-of-answer"
+                       % (self.options.tokenizer, missing))
         return token
 
     def columns(self):
@@ -281,11 +285,13 @@ def parse(arguments):
     parser.add_argument("--duplicates", choices=("keep", "drop"), default="keep",
                         help="pairs that stood before: keep (default), or leave out")
     parser.add_argument("--max-tokens", type=int, default=0, help="leave out pairs of more tokens (default 0: none)")
-    parser.add_argument("--end-of-answer", metavar="TOKEN", help="default: what the chat template ends answers with, or eos")
+    parser.add_argument("--end-of-answer", metavar="TOKEN",
+                        help="default: what the chat template ends answers with, or eos")
     parser.add_argument("--phrase", action="append", metavar="TEXT", default=[CORRECTION],
-                        help="a text that the program must know in tokens, as weave.rac.template (its default is always known); "
-                        "may be repeated")
-    parser.add_argument("--date", type=datetime.datetime.fromisoformat, help="for templates that write the date (default: now)")
+                        help="a text that the program must know in tokens, as weave.rac.template (its default is always "
+                        "known); may be repeated")
+    parser.add_argument("--date", type=datetime.datetime.fromisoformat,
+                        help="for templates that write the date (default: now)")
     return parser.parse_args(arguments)
 
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""inputs/huggingface/prepare.py against transformers, on tokenizers of several families and a thousand lines. SELVAGE: the
-program, which checks the files where it is given."""
+"""inputs/huggingface/prepare.py against transformers, on tokenizers of several families and a thousand lines. SELVAGE:
+the program, which checks the files where it is given."""
+import contextlib
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -11,7 +13,7 @@ import tempfile
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "tests/support"))
+sys.path[:0] = [os.path.join(ROOT, "tests/support"), os.path.join(ROOT, "inputs/huggingface")]
 import packages  # noqa: E402
 
 packages.need("tokenizers", "transformers", "jinja2", "h5py", "numpy")
@@ -21,7 +23,7 @@ import h5py  # noqa: E402
 import transformers  # noqa: E402
 
 import mixed_lines  # noqa: E402
-import support  # noqa: E402
+import prepare  # noqa: E402
 import trained_folders  # noqa: E402
 
 LINES = mixed_lines.lines(1000, special=["</s>", "<|endoftext|>", "<|im_end|>", "<eos>", "<|eot_id|>"])
@@ -37,7 +39,8 @@ class Data:
             group = file["tokenizer"]
             offsets, content = group["piece_offsets"][()], group["pieces"][()].tobytes()
             self.pieces = [content[a:b] for a, b in zip(offsets[:-1], offsets[1:])]
-            self.end, self.begin, self.padding = (int(group.attrs[name]) for name in ("end_of_answer", "begin", "padding"))
+            self.end, self.begin, self.padding = (int(group.attrs[name]) for name in
+                                                  ("end_of_answer", "begin", "padding"))
             self.phrases = {phrase.attrs["text"]: phrase[()].tolist() for phrase in group["phrases"].values()}
             self.attributes = dict(file.attrs)
 
@@ -66,18 +69,19 @@ class Prepare(unittest.TestCase):
         return self.path(name)
 
     def prepare(self, *arguments, code=0):
-        result = subprocess.run([sys.executable, "-B", support.path("huggingface").replace("make.py", "prepare.py"),
-                                 "--tokenizer", self.folder, "--output", self.path("out.h5"), *map(str, arguments)],
-                                capture_output=True, text=True)
-        self.assertEqual(result.returncode, code, result.stdout + result.stderr)
+        words = ["--tokenizer", self.folder, "--output", self.path("out.h5"), *map(str, arguments)]
+        said, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
+            self.assertEqual(prepare.main(words), code, errors.getvalue())
+        self.said, errors = said.getvalue(), errors.getvalue()
         if code:
             self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("out.h5")], [])
-            self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
-            return result.stderr
+            self.assertEqual(errors.count("\n"), 1, errors)
+            return errors
         if os.environ.get("SELVAGE"):
-            checked = subprocess.run([os.environ["SELVAGE"], "check", self.path("out.h5")], capture_output=True, text=True)
+            checked = subprocess.run([os.environ["SELVAGE"], "check", self.path("out.h5")], capture_output=True,
+                                     text=True)
             self.assertEqual(checked.returncode, 0, checked.stderr)
-        self.said = result.stdout
         return Data(self.path("out.h5"))
 
     def refuse(self, *words, arguments=(), code=65):
@@ -167,11 +171,21 @@ class Files(Prepare):
         for part in ('dropped, no key "prompt"',):
             self.assertNotIn(part, self.said)
         for part in ('dropped, no key "response": 2\n  %s: 4\n  %s: 4\n' % (plain, self.path("packed")),
-                     "more than 100 tokens: 2\n", "empty lines: 1\n", "(syntax error): 1\n  %s: 7\n" % self.path("packed"),
+                     "more than 100 tokens: 2\n", "empty lines: 1\n",
+                     "(syntax error): 1\n  %s: 7\n" % self.path("packed"),
                      "as a line before: 4\n  %s: 3\n  %s: 1-3\n" % (plain, self.path("packed"))):
             self.assertIn(part, self.said)
-        self.assertEqual([data.attributes[name] for name in ("source_lines", "dropped_lines", "duplicates")], [12, 5, 4])
+        self.assertEqual([data.attributes[name] for name in ("source_lines", "dropped_lines", "duplicates")],
+                         [12, 5, 4])
         self.assertEqual(len(self.prepare("--input", plain, *arguments, "--duplicates", "drop").prompt), 2)
+
+    def test_as_a_program(self):
+        script = os.path.join(ROOT, "inputs/huggingface/prepare.py")
+        words = ["--tokenizer", self.folder, "--input", self.write("in.jsonl", [self.pair]), "--output"]
+        for output, code in ((self.path("out.h5"), 0), (self.path("in.jsonl/out.h5"), 74)):
+            result = subprocess.run([sys.executable, "-B", script, *words, output], capture_output=True, text=True)
+            self.assertEqual(result.returncode, code, result.stderr)
+        self.assertIn("cannot be written", result.stderr)
 
     def test_encode_gives_the_same_prompts(self):
         data = self.prepare("--input", self.write("in.jsonl", [self.pair, self.messages("two and two", "four"), {
@@ -210,7 +224,8 @@ class Files(Prepare):
         self.refuse("in.jsonl:1: token id ", "outside the model's vocabulary of 300")
         os.remove(self.path("config.json"))
         templates = {"{{ messages|length }}": "differently once the answer is there",
-                     "{{ messages[0].content }}": "leaves the answer out", "{{ raise_exception('no') }}": "refuses the conversation (no)"}
+                     "{{ messages[0].content }}": "leaves the answer out",
+                     "{{ raise_exception('no') }}": "refuses the conversation (no)"}
         for source, word in templates.items():
             with open(self.path("chat_template.jinja"), "w", encoding="utf-8") as file:
                 file.write(source)
@@ -237,7 +252,8 @@ class Files(Prepare):
                   "{% endfor %}{% if add_generation_prompt %}assistant<&>{% endif %}")
         with open(self.path("chat_template.jinja"), "w", encoding="utf-8") as file:
             file.write(source)
-        record = {**self.messages("skip", "x", "a", "b"), "tools": [{"name": "ä<"}], "chat_template_kwargs": {"mood": "!"}}
+        record = {**self.messages("skip", "x", "a", "b"), "tools": [{"name": "ä<"}],
+                  "chat_template_kwargs": {"mood": "!"}}
         data = self.prepare("--input", self.write("in.jsonl", [record]), "--date", "2024-03-05")
         (prompt, answer), = data.pairs()
         self.assertEqual(data.text(prompt).decode(), '[{"name": "ä<"}]05 Mar 2024assistant<&>x!\nuser<&>a!\nassistant<&>')
@@ -278,7 +294,7 @@ class Program(Prepare):
         return result.returncode, result.stdout, result.stderr.decode(errors="replace")
 
     def test_a_job(self):
-        """RAC with its own template, and an answer with a correction, with a tokenizer that the program cannot encode by."""
+        """RAC with its own template, and an answer with a correction, by a tokenizer that the program cannot encode."""
         trained_folders.write(self.folder, "qwen", LINES[:200])
         data = self.prepare("--input", self.write("in.jsonl", [{"prompt": "%d and" % i, "response": "é%d" % i}
                                                                for i in range(40)]))

@@ -20,7 +20,8 @@ class Help(unittest.TestCase):
         options = {"run": ["--set", "--out", "--resume"], "check": ["--effective"],
                    "prepare": ["--input", "--output", "--tokenizer", "--begin", "--bad-lines", "--duplicates",
                                "--max-tokens"],
-                   "generate": ["--prompt", "--prompt-ids", "--begin", "--data", "--output", "--turns", "--set"], "evaluate": ["--set"],
+                   "generate": ["--prompt", "--prompt-ids", "--begin", "--data", "--output", "--turns", "--set"],
+                   "evaluate": ["--set"],
                    "score": ["--data", "--output", "--set"], "info": []}
         for name in COMMANDS:
             code, output, _ = program([name, "--help"])
@@ -94,7 +95,8 @@ class Commands(JobTest):
     def test_generate_from_ids(self):
         words = ["generate", self.checkpoint, "--set", "generate.max_new_tokens=9"]
         ids = " ".join(str(byte) for byte in b"3 and 4 make")
-        self.assertEqual(self.done([*words, "--prompt", "3 and 4 make"])[0], self.done([*words, "--prompt-ids", ids])[0])
+        self.assertEqual(self.done([*words, "--prompt", "3 and 4 make"])[0],
+                         self.done([*words, "--prompt-ids", ids])[0])
         self.refuse([*words, "--prompt-ids", "51, 32 9999"], 65, "token 3 of the prompt", "9999", "vocabulary of 320")
         for text in ("51 x2", "51 -3", "99999999999"):
             self.refuse([*words, "--prompt-ids", text], 64, "--prompt-ids", "at character")
@@ -134,8 +136,8 @@ class Commands(JobTest):
         packed.write_bytes(gzip.compress((self.folder / "train.jsonl").read_bytes()))
         said = set()
         for ranks in (1, 2):
-            output, _ = self.done(["prepare", "--input", packed, "--input", talk, "--input", packed, "--bad-lines", "drop",
-                                   "--duplicates", "drop", "--output", self.folder / f"p{ranks}.h5", "--tokenizer",
+            output, _ = self.done(["prepare", "--input", packed, "--input", talk, "--input", packed, "--bad-lines",
+                                   "drop", "--duplicates", "drop", "--output", self.folder / f"p{ranks}.h5", "--tokenizer",
                                    "bytes"], ranks)
             said.add(output.replace(f"p{ranks}.h5", "p.h5"))
             self.done(["check", self.folder / f"p{ranks}.h5"])
@@ -160,7 +162,8 @@ class Commands(JobTest):
                 file.copy("tokenizer", foreign)
         rest = ["--data", self.folder / "foreign.h5", "--output", self.folder / "none.h5"]
         for command_name in ("generate", "score"):
-            self.refuse([command_name, self.checkpoint, *rest], 65, "foreign.h5: row 3: token id 5000", "vocabulary of 320")
+            self.refuse([command_name, self.checkpoint, *rest], 65, "foreign.h5: row 3: token id 5000",
+                        "vocabulary of 320")
         self.refuse(["evaluate", self.checkpoint, self.deck, "--set", f"data.heldout='{self.folder}/foreign.h5'"], 65,
                     "row 3: token id 5000")
         self.assertFalse((self.folder / "none.h5").exists())

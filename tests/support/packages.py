@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests that hold Selvage against other people's Python libraries: they run with an interpreter that has those, and are
-skipped, saying what is missing, where there is none. .ci/run makes one in build/python of requirements.txt beside this."""
+skipped, saying what is missing, where there is none. .ci/run makes one in build/python of requirements.txt beside
+this."""
 import importlib.util
 import os
 import sys
@@ -17,8 +18,8 @@ def is_here(name):
 
 
 def need(*names):
-    """Goes on where this interpreter has the packages, else starts the program again with the one of SELVAGE_PYTHON_PACKAGES
-    or build/python, else ends it as skipped."""
+    """Goes on where this interpreter has the packages, else starts the program again with the one of
+    SELVAGE_PYTHON_PACKAGES or build/python, else ends it as skipped."""
     missing = [name for name in names if not is_here(name)]
     if not missing:
         return

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`selvage prepare` with the tokenizer bytes and with sentencepiece models, against sentencepiece and transformers from the
-Python registry. SELVAGE: the program."""
+"""`selvage prepare` with the tokenizer bytes and with sentencepiece models, against sentencepiece and transformers from
+the Python registry. SELVAGE: the program."""
 import json
 import os
 import subprocess
@@ -90,8 +90,8 @@ class Reference(unittest.TestCase):
 
     def test_other_models(self):
         for flags in ({"model_type": "unigram"}, {"model_type": "bpe"}, {"model_type": "word"}, {"model_type": "char"},
-                      {"model_type": "unigram", "byte_fallback": True, "add_dummy_prefix": False, "unk_id": 3, "eos_id": 0,
-                       "bos_id": -1, "user_defined_symbols": ["the", "👍🏽"], "control_symbols": ["<x>"]}):
+                      {"model_type": "unigram", "byte_fallback": True, "add_dummy_prefix": False, "unk_id": 3,
+                       "eos_id": 0, "bos_id": -1, "user_defined_symbols": ["the", "👍🏽"], "control_symbols": ["<x>"]}):
             with self.subTest(**flags):
                 path = self.train(**flags)
                 rows = self.check(path)
