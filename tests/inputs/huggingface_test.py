@@ -102,15 +102,16 @@ class Encodings(Prepare):
                 exact = 0
                 whole, plain = other(LINES)["input_ids"], other(LINES, add_special_tokens=False)["input_ids"]
                 for line, ids, ids_alone, (prompt, answer) in zip(LINES, whole, plain, data.pairs(), strict=True):
-                    self.assertEqual(prompt, ids, repr(line))
+                    # An end-of-sentence that the tokenizer puts behind a text is no part of a prompt.
+                    self.assertEqual(prompt, ids[:-1] if name == "unigram" else ids, repr(line))
                     self.assertEqual(answer, [*ids_alone, other.eos_token_id], repr(line))
                     text = data.text(prompt)
                     # The library takes away the space that encoding put in front.
                     self.assertIn(other.decode(prompt, skip_special_tokens=True),
                                   (text.decode("utf-8", "replace"), text.decode("utf-8", "replace").removeprefix(" ")))
                     exact += text.removeprefix(b" ") == line.encode().removeprefix(b" ")
-                # Not those with special tokens in them, and what the normalizer changes.
-                self.assertGreater(exact, 500 if name == "qwen" else 700)
+                # Not those with special tokens in them, and what the normalizer changes or the vocabulary lacks.
+                self.assertGreater(exact, {"qwen": 500, "unigram": 50}.get(name, 700))
                 self.assertEqual((data.end, data.begin), (other.eos_token_id, -1 if other.bos_token_id is None else
                                                           other.bos_token_id))
                 self.assertEqual(len(data.pieces), library.get_vocab_size())

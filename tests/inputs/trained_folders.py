@@ -92,11 +92,23 @@ def gemma(text):
     return made
 
 
-NAMES = ("gpt2", "llama3", "qwen", "llama2", "llama2_legacy", "gemma")
+def unigram(text):
+    made = Tokenizer(models.Unigram())
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Metaspace()
+    made.train_from_iterator(text, trainers.UnigramTrainer(vocab_size=700, show_progress=False, unk_token="<unk>",
+                                                           special_tokens=["<unk>", "<s>", "</s>"]))
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    return made
+
+
+NAMES = ("gpt2", "llama3", "qwen", "llama2", "llama2_legacy", "gemma", "unigram")
 
 
 def write(folder, name, text):
     """A folder with tokenizer.json and its configuration, for the family `name`."""
+    for old in os.listdir(folder):
+        os.remove(os.path.join(folder, old))
     end = "<|endoftext|>"
     chatml = ["<|im_start|>", "<|im_end|>"]
     headers = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
@@ -116,6 +128,10 @@ def write(folder, name, text):
         config = {"tokenizer_class": "LlamaTokenizer" if name == "llama2" else "PreTrainedTokenizerFast", "bos_token": "<s>",
                   "eos_token": {"content": "</s>", "__type": "AddedToken"}, "unk_token": "<unk>", "legacy": False,
                   "chat_template": LLAMA2_CHAT}
+    elif name == "unigram":
+        made = unigram(text)
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
+                  "unk_token": "<unk>", "chat_template": LLAMA2_CHAT}
     else:
         made = gemma(text)
         config = {"tokenizer_class": "GemmaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>",
