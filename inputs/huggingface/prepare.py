@@ -18,18 +18,16 @@ import argparse
 import array
 import collections
 import datetime
-import gzip
 import hashlib
 import json
-import os
 import sys
-import zlib
 
 import numpy
 
 from chat_template import ChatTemplate, TemplateProblem
 from data_file import describe, write_file
 from folder_tokenizer import FolderTokenizer, Stop
+from packed_text import read_lines
 
 CHUNK = 1024  # lines that are encoded at a time
 CORRECTION = "\n\nCorrection:\n"  # the default of weave.rac.template
@@ -40,44 +38,6 @@ class BadLine(Exception):
 
 
 # --- lines ---
-
-
-def open_packed(path):
-    if not os.path.exists(path):
-        raise Stop(66, path + ": no such file; check --input")
-    if os.path.isdir(path):
-        raise Stop(65, path + ": a folder, not a JSONL file; give the file in it")
-    with open(path, "rb") as file:
-        magic = file.read(4)
-    if magic[:2] == b"\x1f\x8b":
-        return gzip.open(path)
-    if magic == b"\x28\xb5\x2f\xfd":
-        try:
-            import zstandard
-        except ImportError:
-            raise Stop(66, path + ": packed with zstd, which needs the Python package zstandard; install it, or unpack "
-                       "the file") from None
-        return zstandard.open(path)
-    return open(path, "rb")
-
-
-def damaged(path, error):
-    return Stop(65, "%s: packed text that is damaged (%s); get the file again, or unpack it yourself" % (path, error))
-
-
-def read_lines(path):
-    """(number, bytes) of every line."""
-    try:
-        with open_packed(path) as file:
-            yield from enumerate(file, 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise damaged(path, error) from error
-    except OSError as error:
-        raise Stop(74, "%s: cannot be read (%s)" % (path, error)) from error
-    except Exception as error:  # zstandard's
-        if type(error).__name__ != "ZstdError":
-            raise
-        raise damaged(path, error) from error
 
 
 def parse_line(line):

@@ -209,13 +209,29 @@ class Files(Prepare):
             with open(self.path("in.jsonl"), "wb") as file:
                 file.write(json.dumps(self.pair).encode() + b"\n" + line + b"\n")
             self.refuse("in.jsonl:2: ", *words)
-        with open(self.path("in.jsonl"), "wb") as file:
-            file.write(gzip.compress(b"\n" * 9999)[:-9])
-        self.refuse("in.jsonl: packed text that is damaged")
         self.write("in.jsonl", [])
         self.refuse("no text pair")
         os.remove(self.path("in.jsonl"))
         self.refuse("no such file", code=66)
+
+    def test_packed_files(self):
+        line = json.dumps(self.pair).encode() + b"\n"
+        ways = [gzip.compress]
+        with contextlib.suppress(ImportError):
+            import zstandard
+            ways.append(zstandard.ZstdCompressor(write_checksum=True).compress)
+        for way in ways:
+            packed = way(line * 5000)
+            half = len(packed) // 2
+            for broken in (packed[:-3], packed[:half], packed + b"more", packed + packed[:half],
+                           packed[:half] + b"????" + packed[half + 4:]):
+                with open(self.path("in.jsonl"), "wb") as file:
+                    file.write(broken)
+                self.refuse("in.jsonl: packed text that is damaged", arguments=["--bad-lines", "drop"])
+            with open(self.path("in.jsonl"), "wb") as file:
+                file.write(way(line * 2000 + line[:7]) + way(line[7:]) + way(b""))
+            self.assertEqual(len(self.prepare("--input", self.path("in.jsonl")).prompt), 2001)
+            os.remove(self.path("out.h5"))
 
     def test_folders_that_do_not_fit(self):
         self.write("in.jsonl", [self.pair, self.messages("a", "b")])
