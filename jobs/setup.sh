@@ -15,7 +15,7 @@ selvage_packages=(
   g++ cmake ninja-build pkg-config ca-certificates
   openmpi-bin libopenmpi-dev libhdf5-openmpi-dev
   libboost-program-options1.81-dev libboost-json1.81-dev libboost-context1.81-dev
-  libtomlplusplus-dev libfmt-dev libspdlog-dev libxxhash-dev
+  libtomlplusplus-dev libfmt-dev libspdlog-dev libxxhash-dev zlib1g-dev libzstd-dev
   libdnnl-dev ocl-icd-opencl-dev
   libsentencepiece-dev sentencepiece
   libgtest-dev libgmock-dev
@@ -26,7 +26,7 @@ selvage_install() {
   [ -z "${SLURM_JOB_ID:-}" ] || return 0  # what a cluster's nodes have is decided before the job
   if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "No apt here. Needed are: a C++20 compiler, CMake 3.22, Ninja, an MPI, parallel HDF5, Boost 1.81 (program_options," \
-         "json, context), toml++, fmt, spdlog, xxHash, oneDNN, sentencepiece, GoogleTest; Python 3 with h5py, numpy, matplotlib." \
+         "json, context), toml++, fmt, spdlog, xxHash, zlib, Zstandard, oneDNN, sentencepiece, GoogleTest; Python 3 with h5py, numpy, matplotlib." \
          "Load them as modules or from Spack; going on with what is there." >&2
     return
   fi

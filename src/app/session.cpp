@@ -77,8 +77,14 @@ OpenedModel open_model(Session& session, std::string const& path, std::vector<st
 }
 
 void tell_other_tokenizer(std::string const& name, Corpus const& corpus, TokenizerTable const& tokenizer) {
-    if (!(corpus.tokenizer() == tokenizer))
+    if (!corpus.tokenizer().reads_as(tokenizer))
         log::root_warning("{} was prepared with another tokenizer than the model's; its ids may mean other text", name);
+}
+
+void require_begin(Tokenizer const& tokenizer) {
+    if (tokenizer.special().begin < 0)
+        fail(ExitCode::bad_data, "--begin is given, but the tokenizer ({}) has no begin token; leave it out",
+             tokenizer.table().kind);
 }
 
 void tell_too_long(std::string const& name, Corpus const& corpus, DataOptions const& options) {

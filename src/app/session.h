@@ -47,6 +47,9 @@ OpenedModel open_model(Session& session, std::string const& path, std::vector<st
 // Warns where a corpus was prepared with another tokenizer than the model's. Rank 0's log.
 void tell_other_tokenizer(std::string const& name, Corpus const& corpus, TokenizerTable const& tokenizer);
 
+// Error(bad_data) where a tokenizer has no begin token, for --begin.
+void require_begin(Tokenizer const& tokenizer);
+
 // Says how many pairs of a corpus did not fit the context; silent where all did. Rank 0's log.
 void tell_too_long(std::string const& name, Corpus const& corpus, DataOptions const& options);
 

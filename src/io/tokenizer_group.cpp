@@ -6,6 +6,33 @@
 namespace selvage::io {
 namespace {
 
+constexpr std::string_view phrase_group = "/tokenizer/phrases";
+
+std::string phrase_name(std::size_t i) { return fmt::format("{}/{}", phrase_group, i); }
+
+void write_phrases(FileWriter& file, TokenizerTable const& table) {
+    if (table.phrases.empty()) return;
+    file.group(std::string(phrase_group));
+    std::size_t i = 0;
+    for (auto const& [text, ids] : table.phrases) {
+        std::string const name = phrase_name(i++);
+        file.array(name, Element::i32, {"token ids of the text in the attribute text", "token id"},
+                   {static_cast<std::int64_t>(ids.size())}, ids.data());
+        file.text_attribute(name, "text", text);
+    }
+}
+
+std::map<std::string, std::vector<Token>> read_phrases(FileReader const& file) {
+    std::map<std::string, std::vector<Token>> phrases;
+    if (!file.exists(std::string(phrase_group))) return phrases;
+    for (std::size_t i = 0; file.exists(phrase_name(i)); ++i) {
+        auto const text = file.text_attribute(phrase_name(i), "text");
+        if (!text) file.fail_at(phrase_name(i), "without the attribute text");
+        phrases[*text] = file.values<Token>(phrase_name(i));
+    }
+    return phrases;
+}
+
 Token special_token(FileReader const& file, std::string const& name, std::size_t pieces) {
     std::int64_t const id = file.integer_attribute("/tokenizer", name).value_or(-1);
     if (id < -1 || id >= static_cast<std::int64_t>(pieces))
@@ -32,6 +59,7 @@ void check_offsets(FileReader const& file, std::string const& name, std::vector<
 std::int64_t tokenizer_bytes(TokenizerTable const& table) {
     std::size_t bytes = table.model.size() + 8 * table.pieces.size() + 8;
     for (std::string const& piece : table.pieces) bytes += piece.size();
+    for (auto const& [text, ids] : table.phrases) bytes += 2048 + text.size() + 4 * ids.size();  // a dataset each
     return static_cast<std::int64_t>(bytes);
 }
 
@@ -50,6 +78,7 @@ void write_tokenizer(FileWriter& file, TokenizerTable const& table) {
     file.column("/tokenizer/pieces", bytes);
     file.column("/tokenizer/piece_offsets", offsets);
     file.column("/tokenizer/model", std::vector<std::uint8_t>(table.model.begin(), table.model.end()));
+    write_phrases(file, table);
 }
 
 TokenizerTable read_tokenizer(FileReader const& file) {
@@ -69,6 +98,7 @@ TokenizerTable read_tokenizer(FileReader const& file) {
         auto const model = file.values<std::uint8_t>("/tokenizer/model");
         table.model.assign(model.begin(), model.end());
     }
+    table.phrases = read_phrases(file);
     return table;
 }
 

@@ -54,12 +54,13 @@ class DecodeOnlyTokenizer final : public Tokenizer {
     explicit DecodeOnlyTokenizer(TokenizerTable table) : table_(std::move(table)) {}
     std::vector<Token> encode(std::string_view text) const override {
         if (text.empty()) return {};
-        fail(
-            ExitCode::bad_data,
-            "text cannot be encoded with this tokenizer (its table, kind \"{}\", holds pieces for decoding only); give "
-            "tokens as a data file, set weave.rac.template = \"\", or use data prepared with bytes or a sentencepiece "
-            "model",
-            table_.kind);
+        if (auto const found = table_.phrases.find(std::string(text)); found != table_.phrases.end())
+            return found->second;
+        fail(ExitCode::bad_data,
+             "'{}' cannot be encoded (the table of its tokenizer, kind \"{}\", is for decoding, with {} phrases); give "
+             "prompts as --prompt-ids or a data file; a text for weave.rac.template must be one of the data's phrases "
+             "(inputs/huggingface/prepare.py --phrase) or \"\"",
+             text.substr(0, 60), table_.kind, table_.phrases.size());
     }
     std::string decode(std::span<Token const> tokens) const override { return join_pieces(table_, tokens); }
     TokenizerTable const& table() const override { return table_; }
@@ -82,6 +83,8 @@ void check_table(TokenizerTable const& table) {
     check_id("end-of-answer", table.special.end_of_answer, 0);
     check_id("begin", table.special.begin, -1);
     check_id("padding", table.special.padding, -1);
+    for (auto const& [text, ids] : table.phrases)
+        for (Token const id : ids) check_id("phrase's", id, 0);
 }
 
 void check_same(TokenizerTable const& stored, TokenizerTable const& expected) {

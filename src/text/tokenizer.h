@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,13 +27,23 @@ struct TokenizerTable {
     std::vector<std::string> pieces;  // bytes that id i stands for; special tokens are empty
     SpecialTokens special;
     std::string model;  // sentencepiece: the serialized model; else empty
-    bool operator==(TokenizerTable const&) const = default;
+    // Texts with their ids, given along by a program that knows the tokenizer: all that a table for decoding encodes.
+    std::map<std::string, std::vector<Token>> phrases = {};
+    // Whether ids mean the same text, and an answer ends alike, whatever library it goes by.
+    bool reads_as(TokenizerTable const& other) const {
+        return pieces == other.pieces && special.end_of_answer == other.special.end_of_answer;
+    }
+    // Phrases do not count.
+    bool operator==(TokenizerTable const& other) const {
+        return kind == other.kind && pieces == other.pieces && special == other.special && model == other.model;
+    }
 };
 
 class Tokenizer {
   public:
     virtual ~Tokenizer() = default;
-    // Text to ids, nothing put in front or behind. Throws Error(bad_data) for a decode-only table.
+    // Text to ids, nothing put in front or behind. Throws Error(bad_data) for a decode-only table that does not have
+    // the text among its phrases.
     virtual std::vector<Token> encode(std::string_view text) const = 0;
     // Ids to bytes; special tokens vanish. Ids outside the table decode to nothing. Invalid UTF-8 is passed through.
     virtual std::string decode(std::span<Token const> tokens) const = 0;

@@ -161,6 +161,7 @@ TEST_F(Checkpoint, InfoComesBack) {
         EXPECT_EQ(read.deck, expected.deck);
         EXPECT_EQ(read.model, expected.model);
         EXPECT_EQ(read.tokenizer, expected.tokenizer);
+        EXPECT_EQ(read.tokenizer.phrases, expected.tokenizer.phrases);
         EXPECT_EQ(read.state.step, expected.state.step);
         EXPECT_EQ(read.state.round, expected.state.round);
         EXPECT_EQ(read.state.phase, expected.state.phase);

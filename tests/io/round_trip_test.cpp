@@ -29,6 +29,7 @@ TEST_P(RoundTrip, Data) {
     EXPECT_EQ(read.offsets, written.offsets);
     EXPECT_EQ(read.prompt_length, written.prompt_length);
     EXPECT_EQ(read.tokenizer, written.tokenizer);
+    EXPECT_EQ(read.tokenizer.phrases, written.tokenizer.phrases);
     EXPECT_EQ(read.attributes.text, written.attributes.text);
     EXPECT_EQ(read.attributes.integers, written.attributes.integers);
 }

@@ -24,6 +24,7 @@ TokenizerTable tokenizer() {
     for (int i = 0; i < 256; ++i) table.pieces.emplace_back(1, static_cast<char>(i));
     table.pieces.emplace_back();
     table.special.end_of_answer = 256;
+    table.phrases = {{"again:\n", {97, 58}}, {"\xe2\x82\xac", {}}, {" ", {32, 256, 0}}};
     return table;
 }
 

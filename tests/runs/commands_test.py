@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every command on good input, and what it says."""
+import gzip
+import json
+import socket
+import subprocess
 import time
 
-from support import JobTest, h5py, numpy, program, unittest
+from support import JobTest, command, h5py, numpy, program, unittest
 
 COMMANDS = ("run", "check", "prepare", "generate", "evaluate", "score", "info")
 
@@ -14,8 +18,10 @@ class Help(unittest.TestCase):
         for name in COMMANDS:
             self.assertEqual(output.count(f"\n  {name} "), 1)
         options = {"run": ["--set", "--out", "--resume"], "check": ["--effective"],
-                   "prepare": ["--input", "--output", "--tokenizer"],
-                   "generate": ["--prompt", "--data", "--output", "--turns", "--set"], "evaluate": ["--set"],
+                   "prepare": ["--input", "--output", "--tokenizer", "--begin", "--bad-lines", "--duplicates",
+                               "--max-tokens"],
+                   "generate": ["--prompt", "--prompt-ids", "--begin", "--data", "--output", "--turns", "--set"],
+                   "evaluate": ["--set"],
                    "score": ["--data", "--output", "--set"], "info": []}
         for name in COMMANDS:
             code, output, _ = program([name, "--help"])
@@ -73,6 +79,31 @@ class Commands(JobTest):
         self.refuse(["generate", self.checkpoint, "--prompt", "a", "--set", "generate.temperatur=1"], 65,
                     "did you mean generate.temperature?")
 
+    def test_generated_text_comes_as_it_is_made(self):
+        words = ["generate", self.checkpoint, "--prompt", "3 and 4 make", "--turns", "1", "--set",
+                 "generate.max_new_tokens=9"]
+        whole, _ = self.done(words)
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps what was written at a time apart
+        with ours, subprocess.Popen(command(words, 1), stdout=its, stderr=subprocess.DEVNULL) as process:
+            its.close()
+            parts = list(iter(lambda: ours.recv(65536), b""))
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(b"".join(parts).decode(errors="replace"), whole)
+        answers = [answer.rstrip("\n") for answer in whole.split("--- correction 1\n")]
+        self.assertGreaterEqual(len(parts), max(map(len, answers)), parts)
+
+    def test_generate_from_ids(self):
+        words = ["generate", self.checkpoint, "--set", "generate.max_new_tokens=9"]
+        ids = " ".join(str(byte) for byte in b"3 and 4 make")
+        self.assertEqual(self.done([*words, "--prompt", "3 and 4 make"])[0],
+                         self.done([*words, "--prompt-ids", ids])[0])
+        self.refuse([*words, "--prompt-ids", "51, 32 9999"], 65, "token 3 of the prompt", "9999", "vocabulary of 320")
+        for text in ("51 x2", "51 -3", "99999999999"):
+            self.refuse([*words, "--prompt-ids", text], 64, "--prompt-ids", "at character")
+        self.refuse([*words, "--prompt", "a", "--begin"], 65, "no begin token")
+        self.refuse([*words, "--prompt-ids", " "], 64, "--prompt-ids is empty")
+        self.refuse([*words, "--prompt-ids", "51", "--prompt", "a"], 64, "one of them")
+
     def test_prompt_longer_than_the_context(self):
         words = ["generate", self.checkpoint, "--prompt", "x" * 50, "--set", "data.context=40", "--set",
                  "generate.max_new_tokens=8"]
@@ -97,6 +128,45 @@ class Commands(JobTest):
                                "--turns", "1", "--set", "data.context=25", "--set",
                                'weave.rac.template="\\n\\nCorrection:\\n"'])
         self.assertIn("9 corrections were left out", errors)
+
+    def test_prepare(self):
+        turns = [{"role": "user", "content": "3 and 4 make"}, {"role": "assistant", "content": " 7"}]
+        talk, packed = self.folder / "talk.jsonl", self.folder / "packed"
+        talk.write_text(json.dumps({"messages": turns}) + "\nno pair\n")
+        packed.write_bytes(gzip.compress((self.folder / "train.jsonl").read_bytes()))
+        said = set()
+        for ranks in (1, 2):
+            output, _ = self.done(["prepare", "--input", packed, "--input", talk, "--input", packed, "--bad-lines",
+                                   "drop", "--duplicates", "drop", "--output", self.folder / f"p{ranks}.h5", "--tokenizer",
+                                   "bytes"], ranks)
+            said.add(output.replace(f"p{ranks}.h5", "p.h5"))
+            self.done(["check", self.folder / f"p{ranks}.h5"])
+        self.assertEqual(len(said), 1)
+        self.assertIn(f"  {talk}: 2\n", output)
+        self.assertIn(f"  {packed}: 1-48\n", output)
+        self.assert_same_file(self.folder / "p1.h5", self.folder / "p2.h5")
+        with h5py.File(self.folder / "p1.h5", "r") as file, h5py.File(self.folder / "train.h5", "r") as train:
+            self.assertEqual(len(file["prompt_length"]), 49)
+            before = len(train["tokens"])
+            self.assertEqual(file["tokens"][:before].tolist(), train["tokens"][()].tolist())
+            self.assertEqual(bytes(file["tokens"][before:-1].tolist()), b"User:\n3 and 4 make\n\nAssistant:\n 7")
+
+    def test_data_of_another_vocabulary(self):
+        with h5py.File(self.folder / "heldout.h5", "r") as file:
+            columns = {name: file[name][()] for name in ("tokens", "offsets", "prompt_length")}
+            columns["tokens"][columns["offsets"][3]] = 5000
+            with h5py.File(self.folder / "foreign.h5", "w") as foreign:
+                foreign.attrs["format"], foreign.attrs["format_version"] = "selvage-data", 1
+                for name, values in columns.items():
+                    foreign[name] = values
+                file.copy("tokenizer", foreign)
+        rest = ["--data", self.folder / "foreign.h5", "--output", self.folder / "none.h5"]
+        for command_name in ("generate", "score"):
+            self.refuse([command_name, self.checkpoint, *rest], 65, "foreign.h5: row 3: token id 5000",
+                        "vocabulary of 320")
+        self.refuse(["evaluate", self.checkpoint, self.deck, "--set", f"data.heldout='{self.folder}/foreign.h5'"], 65,
+                    "row 3: token id 5000")
+        self.assertFalse((self.folder / "none.h5").exists())
 
     def test_score(self):
         for ranks in (1, 2, 3):

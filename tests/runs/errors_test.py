@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad command lines, decks, text and data files: one clear error, the exit code of its kind, nothing half-written."""
+import gzip
+
 from support import JobTest, h5py, numpy, program, unittest
 
 USAGE, BAD_DATA, MISSING, IO = 64, 65, 66, 74
@@ -13,6 +15,9 @@ class CommandLine(JobTest):
         self.refuse(["run", self.deck, "--out"], USAGE, "--out")
         self.refuse(["run", self.deck, "--out", "a", "--out", "b"], USAGE, "--out stands twice")
         self.refuse(["prepare", "--input", "a.jsonl"], USAGE, "--output")
+        words = ["prepare", "--input", "a.jsonl", "--output", "a.h5", "--tokenizer", "bytes"]
+        self.refuse([*words, "--bad-lines", "keep"], USAGE, "--bad-lines", "error or drop")
+        self.refuse([*words, "--max-tokens", "-3"], USAGE, "--max-tokens", "-3")
         self.refuse(["generate", "m.h5"], USAGE, "--prompt", "--data")
         self.refuse(["generate", "m.h5", "--prompt", "a", "--turns", "two"], USAGE, "--turns", "two")
         code, output, _ = program([])
@@ -125,6 +130,9 @@ class Text(JobTest):
                             (b'{"prompt": "a", "respo', ["not a JSON object"])):
             with self.subTest(line=line):
                 self.refuse_lines(good * 2 + line + b"\n" + good, ":3:", *words)
+        packed = gzip.compress(good * 50)
+        for content in (packed[:-6], packed[:10], packed + b"more", packed[:25] + b"????" + packed[29:]):
+            self.refuse_lines(content, "damaged")
         self.refuse_lines(b"", "no text pair")
         self.refuse_lines(b"\n\n", "no text pair", "2 lines")
 

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "support/test_main.h"
+#include "text/utf8.h"
 
 namespace selvage {
 namespace {
@@ -123,7 +124,7 @@ TEST_F(SentencePiece, TableIsEnough) {
         EXPECT_EQ(again->encode(text), tokens);
         EXPECT_EQ(decoder->decode(tokens), text);
     }
-    expect_error(ExitCode::bad_data, "decoding only", [&] { decoder->encode("text"); });
+    expect_error(ExitCode::bad_data, "is for decoding", [&] { decoder->encode("text"); });
     EXPECT_TRUE(decoder->encode("").empty());
 }
 
@@ -155,8 +156,43 @@ TEST_F(SentencePiece, DamagedTables) {
     damaged("not a sentencepiece model", [](TokenizerTable& table) { table.model.resize(100); });
 }
 
+TEST(Tables, OneTokenizerByTwoLibrariesReadsTheSame) {
+    TokenizerTable const one{"one", {"a", "b", ""}, {2, 1, -1}, "model", {}};
+    TokenizerTable other{"other", {"a", "b", ""}, {2, -1, 0}, "", {{"a", {0}}}};
+    EXPECT_TRUE(one.reads_as(other));
+    EXPECT_FALSE(one == other);
+    other.special.end_of_answer = 1;
+    EXPECT_FALSE(one.reads_as(other));
+    other = one;
+    other.pieces[1] = "c";
+    EXPECT_FALSE(one.reads_as(other));
+}
+
+TEST(Tables, PhrasesAreWhatATableEncodes) {
+    TokenizerTable table{"another", {"a", "b", ""}, {2, -1, -1}, "", {{"ba", {1, 0}}, {"\n", {}}}};
+    auto const tokenizer = make_tokenizer(table);
+    EXPECT_EQ(tokenizer->encode("ba"), (std::vector<Token>{1, 0}));
+    EXPECT_TRUE(tokenizer->encode("\n").empty());
+    expect_error(ExitCode::bad_data, "'ab' cannot be encoded", [&] { tokenizer->encode("ab"); });
+    TokenizerTable const other{"another", {"a", "b", ""}, {2, -1, -1}, "", {}};
+    EXPECT_EQ(tokenizer->table(), other);
+    table.phrases["b"] = {3};
+    expect_error(ExitCode::bad_data, "phrase's id is 3", [&] { make_tokenizer(table); });
+}
+
+// Every prefix of a text shows the whole characters that it has; what cannot become one is not held back.
+TEST(Utf8, CharactersAreShownWhole) {
+    std::string const text = "a\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80z";
+    std::vector<std::size_t> const whole = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11};
+    for (std::size_t i = 0; i <= text.size(); ++i) EXPECT_EQ(whole_characters(text.substr(0, i)), whole[i]) << i;
+    for (std::string const broken :
+         {"\x80", "a\xff", "\xc3\xa9\xa9", "\xf0\x9f\x98\x80\x80", "\xc0", "\xf5", "\x80\x80\x80\x80"})
+        EXPECT_EQ(whole_characters(broken), broken.size());
+    EXPECT_EQ(whole_characters("a\xc3\xe4\xb8"), 2u);
+}
+
 TEST(Tables, SpecialIdsAreChecked) {
-    auto const table = [](SpecialTokens special) { return TokenizerTable{"another", {"a", "b", ""}, special, ""}; };
+    auto const table = [](SpecialTokens special) { return TokenizerTable{"another", {"a", "b", ""}, special, "", {}}; };
     EXPECT_EQ(make_tokenizer(table({2, -1, -1}))->decode(std::vector<Token>{1, 0, 2}), "ba");
     EXPECT_EQ(make_tokenizer(table({2, 0, 1}))->decode(std::vector<Token>{1, 0, 2}), "");
     for (auto const& special : {SpecialTokens{-1, -1, -1}, {3, -1, -1}, {2, 3, -1}, {2, -2, -1}, {2, -1, 3}})

@@ -15,15 +15,22 @@
 #include "sweep/draft_attributes.h"
 #include "sweep/progress.h"
 #include "text/correction.h"
+#include "text/utf8.h"
 
 namespace selvage {
 namespace {
 
-// Writes the text as its tokens come; a token may end in the middle of a character.
+// Writes the text as its tokens come, a character when it is whole: a token may end in the middle of one.
 std::vector<Token> stream_answer(Engine& engine, Tokenizer const& tokenizer, DraftRequest const& request) {
     bool given = false;
     std::vector<Token> answer;
     std::size_t shown = 0;
+    auto const show = [&](std::string_view text) {
+        if (text.size() <= shown) return;
+        std::fwrite(text.data() + shown, 1, text.size() - shown, stdout);
+        std::fflush(stdout);
+        shown = text.size();
+    };
     Engine::Hooks hooks;
     hooks.next = [&]() -> std::optional<DraftRequest> {
         if (std::exchange(given, true)) return std::nullopt;
@@ -35,12 +42,12 @@ std::vector<Token> stream_answer(Engine& engine, Tokenizer const& tokenizer, Dra
     hooks.token = [&](Token token) {
         answer.push_back(token);
         std::string const text = tokenizer.decode(answer);
-        if (text.size() > shown) std::fwrite(text.data() + shown, 1, text.size() - shown, stdout);
-        std::fflush(stdout);
-        shown = text.size();
+        show({text.data(), whole_characters(text)});
     };
     engine.run(0, hooks);
+    show(tokenizer.decode(answer));
     std::fputs("\n", stdout);
+    std::fflush(stdout);
     return answer;
 }
 
@@ -60,17 +67,58 @@ std::vector<Token> fit_prompt(std::vector<Token> question, JobOptions const& opt
     return question;
 }
 
+// Numbers with spaces or commas between them.
+std::vector<Token> parse_ids(std::string const& text) {
+    std::vector<Token> ids;
+    char const* const end = text.data() + text.size();
+    for (char const* at = text.data(); at != end;) {
+        if (*at == ' ' || *at == ',' || *at == '\n') {
+            ++at;
+            continue;
+        }
+        auto const [next, error] = std::from_chars(at, end, ids.emplace_back());
+        if (error != std::errc{} || ids.back() < 0)
+            fail(ExitCode::usage, "--prompt-ids has '{}' at character {}; give token ids with spaces between them",
+                 std::string(at, std::min(end, at + 20)), at - text.data() + 1);
+        at = next;
+    }
+    return ids;
+}
+
+// A tokenizer may have more ids than the model.
+void check_ids(std::vector<Token> const& tokens, char const* of, std::int64_t vocabulary) {
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+        if (tokens[i] >= vocabulary)
+            fail(ExitCode::bad_data,
+                 "token {} of {} has the id {}, outside the model's vocabulary of {}; encode it with the model's own "
+                 "tokenizer",
+                 i + 1, of, tokens[i], vocabulary);
+}
+
+std::vector<Token> read_prompt(Arguments const& arguments, Tokenizer const& tokenizer) {
+    char const* const option = arguments.flag("prompt") ? "prompt" : "prompt-ids";
+    std::string const given = arguments.value(option, "");
+    std::vector<Token> tokens = arguments.flag("prompt") ? tokenizer.encode(given) : parse_ids(given);
+    if (tokens.empty())
+        fail(ExitCode::usage, "--{} is empty (a model needs at least one token to start from); give some", option);
+    if (arguments.flag("begin")) {
+        require_begin(tokenizer);
+        tokens.insert(tokens.begin(), tokenizer.special().begin);
+    }
+    return tokens;
+}
+
 // One answer to standard output; with turns each correction behind a line of its own.
-int generate_text(Session& session, OpenedModel& opened, JobOptions const& options, std::string const& prompt,
+int generate_text(Session& session, OpenedModel& opened, JobOptions const& options, Arguments const& arguments,
                   std::int64_t turns) {
     if (session.grid().world().size() > 1)
         fail(ExitCode::usage,
              "generate --prompt runs on one rank; start it without mpirun, or use --data for many prompts");
     Tokenizer const& tokenizer = *opened.tokenizer;
-    if (prompt.empty())
-        fail(ExitCode::usage, "--prompt is empty (a model needs at least one token to start from); give some text");
-    std::vector<Token> const question = fit_prompt(tokenizer.encode(prompt), options);
-    std::vector<Token> const marker = tokenizer.encode(options.weave.rac.marker);
+    std::vector<Token> const question = fit_prompt(read_prompt(arguments, tokenizer), options);
+    std::vector<Token> const marker = turns > 0 ? tokenizer.encode(options.weave.rac.marker) : std::vector<Token>{};
+    check_ids(question, "the prompt", opened.config.vocabulary);
+    check_ids(marker, "weave.rac.template", opened.config.vocabulary);
     GenerateOptions generation = options.generate;
     generation.streams = 1;
     Engine engine(session.arena(), *opened.model, generation, options.data.context, tokenizer.special(),
@@ -193,10 +241,12 @@ std::int64_t parse_turns(std::string const& text) {
 }
 
 int generate(MpiSession& mpi, Arguments const& arguments) {
-    bool const text = arguments.flag("prompt");
-    if (text == arguments.flag("data"))
+    bool const file = arguments.flag("data");
+    if (file + arguments.flag("prompt") + arguments.flag("prompt-ids") != 1)
         fail(ExitCode::usage,
-             "generate needs --prompt TEXT or --data FILE.h5, one of them; see selvage generate --help");
+             "generate needs --prompt TEXT, --prompt-ids \"N N ...\" or --data FILE.h5, one of them; see selvage "
+             "generate "
+             "--help");
     std::int64_t const turns = parse_turns(arguments.value("turns", "0"));
     LoadedDeck const deck = deck_of_overrides(arguments.all("set"));
     Session session(mpi, deck.options);
@@ -204,8 +254,8 @@ int generate(MpiSession& mpi, Arguments const& arguments) {
     opened.model->pack(session.arena());
     // What the model was trained with (template, context, sampler) holds unless --set says otherwise.
     JobOptions const options = deck_of_overrides(arguments.all("set"), opened.info.deck).options.job;
-    if (text) return generate_text(session, opened, options, arguments.value("prompt", ""), turns);
-    return generate_file(session, opened, options, arguments, turns);
+    if (file) return generate_file(session, opened, options, arguments, turns);
+    return generate_text(session, opened, options, arguments, turns);
 }
 
 }  // namespace
@@ -217,6 +267,8 @@ Command generate_command() {
              1,
              "answers: to standard output for one prompt, to a drafts file for many (parallel)",
              {{"prompt", "TEXT", "one prompt; its answer goes to standard output as it comes"},
+              {"prompt-ids", "\"N N ...\"", "the same, the prompt as token ids (for tokenizers of other libraries)"},
+              {"begin", "", "put the tokenizer's begin token in front of the prompt, as prepare --begin does"},
               {"data", "FILE.h5", "data file whose prompts are answered"},
               {"output", "FILE.h5", "drafts to write, with --data"},
               {"turns", "N", "correction turns after the first answer (default 0)"},

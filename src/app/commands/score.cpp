@@ -34,6 +34,16 @@ std::vector<float> score_range(Session& session, Model& model, io::DataFile cons
     return scores;
 }
 
+void check_vocabulary(io::DataFile const& data, std::string const& path, std::int64_t vocabulary,
+                      std::string const& model) {
+    auto const outside = std::ranges::find_if(data.tokens, [&](Token id) { return id < 0 || id >= vocabulary; });
+    if (outside == data.tokens.end()) return;
+    auto const row = std::ranges::upper_bound(data.offsets, outside - data.tokens.begin()) - data.offsets.begin() - 1;
+    fail(ExitCode::bad_data,
+         "{}: row {}: token id {} is outside the vocabulary of {} ({}); prepare the data with the model's tokenizer",
+         path, row, *outside, vocabulary, model);
+}
+
 int score(MpiSession& mpi, Arguments const& arguments) {
     std::string const model_path = arguments.positional()[0];
     std::string const data_path = arguments.required("data");
@@ -47,14 +57,9 @@ int score(MpiSession& mpi, Arguments const& arguments) {
     io::DataFile data;
     agree(world, [&] {
         data = io::read_data(session.io(), data_path);
-        for (std::size_t i = 0; i < data.tokens.size(); ++i)
-            if (data.tokens[i] < 0 || data.tokens[i] >= opened.config.vocabulary)
-                fail(ExitCode::bad_data,
-                     "{}: token {} has id {}, but {} has a vocabulary of {}; prepare the data with the model's "
-                     "tokenizer",
-                     data_path, i, data.tokens[i], model_path, opened.config.vocabulary);
+        check_vocabulary(data, data_path, opened.config.vocabulary, model_path);
     });
-    if (session.is_root() && !(data.tokenizer == opened.info.tokenizer))
+    if (session.is_root() && !data.tokenizer.reads_as(opened.info.tokenizer))
         log::warning("{} was prepared with another tokenizer than the model's", data_path);
     std::vector<float> mine;
     agree(world, [&] {
