@@ -60,7 +60,7 @@ def single(groups):
 
 
 def legend(axes, groups=(1, 2), **options):
-    if len(groups) > 1:
+    if len(groups) > 1 and axes.get_legend_handles_labels()[0]:
         axes.legend(**options)
 
 
@@ -83,6 +83,9 @@ def shade_methods(axes, run):
 
 
 def over_steps(column, label, scale="linear", smoothing=True):
+    def running_mean(values, width):  # on a logarithmic axis that of the logarithms: a single peak stays one
+        return numpy.exp(smooth(numpy.log(numpy.maximum(values, 1e-30)), width)) if scale == "log" else smooth(values, width)
+
     def draw(axes, groups):
         run, drawn = single(groups), False
         for i, group in enumerate(groups):
@@ -96,11 +99,13 @@ def over_steps(column, label, scale="linear", smoothing=True):
                 x, _, least, largest = thin(steps, mean)
                 axes.fill_between(x, least, largest, color=color(i), alpha=0.25, linewidth=0.6)
             else:
-                x, _, least, _ = thin(steps, smooth(low, width))
-                axes.fill_between(x, least, thin(steps, smooth(high, width))[3], color=color(i), alpha=0.18, linewidth=0)
-            x, line, _, _ = thin(steps, smooth(mean, width))
+                x, _, least, _ = thin(steps, running_mean(low, width))
+                axes.fill_between(x, least, thin(steps, running_mean(high, width))[3], color=color(i), alpha=0.18, linewidth=0)
+            x, line, _, _ = thin(steps, running_mean(mean, width))
             axes.plot(x, line, color=color(i), label=group.label)
         axes.set_yscale(scale)
+        if scale == "linear":
+            axes.ticklabel_format(axis="y", scilimits=(-2, 5))
         axes.set_xlabel("optimizer step")
         axes.set_ylabel(label)
         if run and drawn:
@@ -112,7 +117,7 @@ def over_steps(column, label, scale="linear", smoothing=True):
 
 def metric_band(run, name):
     metric = run.metric(name)
-    if metric is None or not numpy.isfinite(metric.value).any():
+    if metric is None or not numpy.nan_to_num(metric.value).any():  # never measured, or 0 throughout
         return None
     return metric.round, metric.value, metric.low, metric.high
 
@@ -150,7 +155,7 @@ def over_rounds(names, label, zero=False, least_round=0):
             axes.axhline(0, color=MUTED, linewidth=0.8)
         rounds_axis(axes)
         axes.set_ylabel(label)
-        legend(axes, lines if run else groups)
+        legend(axes, lines or groups)
         return drawn
     return draw
 
@@ -290,8 +295,7 @@ def checkpoints(axes, groups):
     axes.set_ylim(bottom=0)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("seconds")
-    if drawn:
-        legend(axes, groups)
+    legend(axes, groups)
     return drawn
 
 

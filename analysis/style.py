@@ -55,5 +55,5 @@ def svg(figure, description):
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()
     text = re.sub(r"<svg[^>]*>", f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{description}" '
                   'xmlns:xlink="http://www.w3.org/1999/xlink">', text, count=1)
-    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
+    text = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
     return re.sub(r"\n\s*", "\n", text)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables as text: Markdown whose columns line up, or comma-separated values."""
+import csv
+import io
+
+import numpy
+
+from . import compare
+from .groups import group_runs, tasks_of
+from .statistics import RESAMPLES
+
+
+def markdown(columns, rows):
+    widths = [max(len(str(row[i])) for row in [columns, *rows]) for i in range(len(columns))]
+    lines = [columns, ["-" * width for width in widths], *rows]
+    return "\n".join("| " + " | ".join(str(cell).ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)
+
+
+def separated(columns, rows):
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
+    return buffer.getvalue().rstrip("\n")
+
+
+ROUND_METRICS = ("forced_nll", "forced_accuracy", "forced_agreement", "free_agreement", "gap", "rougeL", "exact_match", "correction_rate")
+
+
+def round_table(run, metrics=None, digits=4):
+    """(columns, rows) of one run: a row for each evaluation, each metric with its 95% interval. Without a wish
+    ROUND_METRICS, but those that are 0 throughout."""
+    known = [run.metric(name) for name in metrics or ROUND_METRICS]
+    known = [metric for metric in known if metric is not None and (metrics or numpy.nan_to_num(metric.value).any())]
+    rounds = sorted({number for metric in known for number in metric.round.tolist()})
+    rows = []
+    for number in rounds:
+        losses = run.steps["loss"][run.steps["round"] == number]
+        row = [str(number), run.method_of(number) if number else "–", compare.number(float(losses.mean()), digits) if len(losses) else "–"]
+        for metric in known:
+            at = numpy.nonzero(metric.round == number)[0]
+            if len(at) == 0 or not numpy.isfinite(metric.value[at[0]]):
+                row.append("–")
+            else:
+                low, high = (compare.number(float(column[at[0]]), digits) for column in (metric.low, metric.high))
+                row.append(f"{compare.number(float(metric.value[at[0]]), digits)} [{low}, {high}]")
+        rows.append(row)
+    return ["round", "method", "loss", *(metric.name for metric in known)], rows
+
+
+SEED_NOTE = ("n: seeds. Interval of a mean: Student's t over seeds (*: one seed, bootstrap over its held-out examples, from its run log). Difference to the "
+             "baseline: runs of the same seed are pairs; interval and p of a paired t test over seeds (none for one seed). p (Holm): adjusted for the "
+             "settings compared in the metric.")
+EXAMPLE_NOTE = ("All held-out examples, answered greedily and scored after the run. Each example's difference is averaged over the seeds; paired bootstrap over "
+                f"examples ({RESAMPLES} resamples): it speaks for these trained models, not for other seeds.")
+
+
+def comparison_blocks(runs, baseline=None, metrics=None):
+    """What `compare` prints and a report shows: (heading level, heading, note, columns, rows) in order."""
+    blocks = []
+    for task, members in tasks_of(runs).items():
+        groups = group_runs(members)
+        base = compare.baseline_of(groups, baseline)
+        prefix = f"{task}: " if task else ""
+        last = compare.last_common_round(groups)
+        blocks.append((2, f"{prefix}cost", "Means over seeds.", compare.COST_COLUMNS, compare.costs(groups)))
+        by_seed = [] if last is None else compare.compare_seeds(groups, base, last, metrics)
+        by_example, note = compare.compare_examples(groups, base)
+        if by_seed:
+            blocks.append((2, f"{prefix}after round {last}, over seeds", SEED_NOTE, (), ()))
+        blocks += [_block(comparison, base) for comparison in by_seed]
+        if metrics is None:
+            blocks.append((2, f"{prefix}by held-out example", note or EXAMPLE_NOTE, (), ()))
+            blocks += [_block(comparison, base) for comparison in by_example]
+    return blocks
+
+
+def _block(comparison, base):
+    better = "more is better" if comparison.more_is_better else "less is better"
+    return (3, f"{comparison.metric} ({better})", "", compare.ENTRY_COLUMNS, compare.entry_rows(comparison, base))
+
+
+def comparison_text(blocks):
+    parts = []
+    for level, heading, note, columns, rows in blocks:
+        parts.append(f"{'#' * level} {heading}\n")
+        parts += [note + "\n"] if note else []
+        parts += [markdown(columns, rows) + "\n"] if rows else []
+    return "\n".join(parts).rstrip("\n")
