@@ -3,6 +3,7 @@
 With one run the bands are its 95% intervals (bootstrap over held-out examples); where a setting has several seeds a line
 is their mean and the band goes from the least to the largest."""
 import dataclasses
+import textwrap
 import typing
 import warnings
 
@@ -21,6 +22,10 @@ class Chart:
     title: str
     caption: str
     draw: typing.Callable  # (axes, groups) -> bool
+    of_many: tuple = None  # (title, caption) where several runs are drawn, if they are others
+
+    def texts(self, groups):
+        return self.of_many if self.of_many and not single(groups) else (self.title, self.caption)
 
 
 def thin(steps, values):
@@ -66,6 +71,9 @@ def legend(axes, groups=(1, 2), **options):
 
 def rounds_axis(axes):
     axes.set_xlabel("round")
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a single round
+        axes.set_xlim((low + high) / 2 - 1, (low + high) / 2 + 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
 
 
@@ -237,7 +245,7 @@ def sweep_times(axes, groups):
     if names is None:
         rounds_axis(axes)
     else:
-        axes.set_xticks(x, [name if len(name) < 16 else name[:14] + "…" for name in names], rotation=20 if len(names) > 3 else 0)
+        axes.set_xticks(x, [textwrap.fill(name, 13) for name in names], fontsize=6.5)
     axes.set_ylim(0, max(bottom.max(initial=0) * 1.22, 1e-9))
     axes.legend(ncols=4, loc="upper left")
     return bool(bottom.any())
@@ -272,7 +280,7 @@ def throughput(axes, groups):
             curve = over_seeds(group.runs, speed)
             if curve is not None:
                 plot_band(axes, *curve, color({"train": 0, "generate": 1}[kind] if run else i), linestyle=style,
-                          label=kind if run else f"{group.label}, {kind}")
+                          label=kind if run else group.label if kind == "train" else None)
                 drawn = True
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"))
@@ -369,41 +377,49 @@ def memory(axes, groups):
 SECTIONS = {
     "Training": [
         Chart("loss", "Training loss", "Mean over a step's target tokens; the line is a running mean, the band what single steps reach.",
-              over_steps("loss", "nats per target token")),
+              over_steps("loss", "nats per target token"), ("Training loss", "Running means of a step's loss over its target tokens.")),
         Chart("learning_rate", "Learning rate", "", over_steps("learning_rate", "learning rate", smoothing=False)),
         Chart("grad_norm", "Gradient norm", "Global norm before clipping, on a logarithmic axis.",
               over_steps("grad_norm", "norm", scale="log")),
         Chart("validation_nll", "Loss on text not trained on", "Gold context, per answer token. Choices are made on validation text alone.",
-              over_rounds({"validation_nll": "validation", "forced_nll": "held-out"}, "nats per token")),
+              over_rounds({"validation_nll": "validation", "forced_nll": "held-out"}, "nats per token"),
+              ("Loss on validation text", "Gold context, per answer token.")),
     ],
     "The gap between training and inference": [
         Chart("forced_accuracy", "Accuracy of the next token", "Argmax predictions on gold context against gold, held-out.",
               over_rounds({"forced_accuracy": "forced accuracy"}, "share of tokens")),
         Chart("agreement", "Agreement with gold", "LCS F1 over words: the model's own text (free), predictions on gold context (forced), and the model's "
               "text against another example's gold (chance). From round 1 on: an untrained model's forced predictions repeat what they read.",
-              over_rounds({"free_agreement": "free", "forced_agreement": "forced", "chance_agreement": "chance"}, "LCS F1", least_round=1)),
+              over_rounds({"free_agreement": "free", "forced_agreement": "forced", "chance_agreement": "chance"}, "LCS F1", least_round=1),
+              ("Free agreement with gold", "LCS F1 over words of the model's own text.")),
         Chart("gap", "Gap: forced − free agreement", "Paired over examples. Above 0 the model does better where it reads gold. From round 1 on.",
-              over_rounds({"gap": "gap"}, "difference of LCS F1", zero=True, least_round=1)),
+              over_rounds({"gap": "gap"}, "difference", zero=True, least_round=1)),
         Chart("context_gap", "What the own context costs", "−log p of gold on the model's own context, less that on gold context, at the same positions.",
               over_rounds({"context_gap": "context gap"}, "nats per token", zero=True)),
         Chart("rougeL", "ROUGE-L of answers", "Greedy answers against gold, F1; after a correction turn where there was one.",
-              over_rounds({"rougeL": "answer", "rougeL_turn1": "after one correction"}, "F1")),
+              over_rounds({"rougeL": "answer", "rougeL_turn1": "after one correction"}, "F1"),
+              ("ROUGE-L of answers", "Greedy answers against gold, F1, without a correction turn.")),
         Chart("exact_match", "Exact match of answers", "By the deck's rule (evaluate.extract).",
               over_rounds({"exact_match": "answer", "exact_match_turn1": "after one correction"}, "share of examples")),
-        Chart("rates", "Correction and corruption", "Of answers that were wrong, those that a correction made right; of right ones, those that it made wrong.", rates),
+        Chart("rates", "Correction and corruption", "Of answers that were wrong, those that a correction made right; of right ones, those that it made wrong.", rates,
+              ("Correction rate", "Of answers that were wrong, those that a correction made right.")),
     ],
     "Error by answer position": [
-        Chart("nll_by_position", "Loss on gold context", "", by_position("forced_nll", "nats per token")),
-        Chart("context_gap_by_position", "What the own context costs", "", by_position("context_gap", "nats per token", zero=True)),
+        Chart("nll_by_position", "Loss on gold context", "After each evaluation, the last darkest.", by_position("forced_nll", "nats per token"),
+              ("Loss on gold context", "After the last evaluation.")),
+        Chart("context_gap_by_position", "What the own context costs", "The same for −log p of gold on the model's own context, less that on gold context.",
+              by_position("context_gap", "nats per token", zero=True), ("What the own context costs", "After the last evaluation.")),
     ],
     "Time and machine": [
-        Chart("sweep_times", "Time of sweeps", "", sweep_times),
+        Chart("sweep_times", "Time of sweeps", "By round; round 0 is the evaluation that opens the run.", sweep_times,
+              ("Time of sweeps", "Of a whole run, mean over seeds.")),
         Chart("generation_share", "Share that generation takes", "Of all sweeps of a round.", generation_share),
-        Chart("throughput", "Tokens per second", "Training: tokens read in forward and backward passes. Generation: tokens made.", throughput),
+        Chart("throughput", "Tokens per second", "Training: tokens read in forward and backward passes. Generation: tokens made.", throughput,
+              ("Tokens per second", "Full line: training, tokens read in forward and backward passes. Broken line: generation, tokens made.")),
         Chart("checkpoints", "Checkpoint stalls", "How long each checkpoint held the run up.", checkpoints),
         Chart("communication", "Exposed communication", "In training, share of the ranks' time that no computation hid.", communication),
-        Chart("busy", "Ranks at work", "A mark for each rank; the rest it idled.", busy),
-        Chart("memory", "Memory by purpose", "", memory),
+        Chart("busy", "Ranks at work", "A mark for each rank; the rest it idled.", busy, ("Ranks at work in generation", "Means of the ranks; the rest they idled.")),
+        Chart("memory", "Memory by purpose", "", memory, ("Memory by purpose", "Of the first seed of each setting.")),
     ],
 }
 CHARTS = {chart.name: chart for charts in SECTIONS.values() for chart in charts}

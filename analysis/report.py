@@ -14,7 +14,7 @@ from .charts import SECTIONS
 from .errors import AnalysisError
 from .groups import group_runs, tasks_of
 from .samples import ORIGINS, Samples
-from .style import panel, svg
+from .style import panel, role_of, svg
 from .tables import comparison_blocks, round_table
 
 PAGE = pathlib.Path(__file__).parent / "page"
@@ -141,14 +141,31 @@ def _comparison(runs, baseline):
 
 
 def _charts(section, groups, task):
-    found = []
+    found, labels = [], {group.label for group in groups}
     for chart in SECTIONS[section]:
-        figure = panel(lambda axes: chart.draw(axes, groups))
+        def draw(axes):
+            drawn = chart.draw(axes, groups)
+            legend = axes.get_legend()
+            if legend and {text.get_text() for text in legend.get_texts()} <= labels:
+                legend.remove()  # the section has one
+            return drawn
+        figure = panel(draw)
         if figure is not None:
-            caption = f"<figcaption>{html.escape(chart.caption)}</figcaption>" if chart.caption else ""
-            found.append(f'<figure data-chart="{chart.name}"><h3>{html.escape(chart.title)}</h3>{svg(figure, html.escape(chart.title, quote=True))}{caption}</figure>')
-    heading = f"<h3>{html.escape(task)}</h3>" if task and found else ""
-    return f'{heading}<div class="charts">' + "".join(found) + "</div>" if found else ""
+            title, caption = chart.texts(groups)
+            caption = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+            found.append(f'<figure data-chart="{chart.name}"><h3>{html.escape(title)}</h3>{svg(figure, html.escape(title, quote=True))}{caption}</figure>')
+    if not found:
+        return ""
+    heading = f"<h3>{html.escape(task)}</h3>" if task else ""
+    return f'{heading}{_legend(groups)}<div class="charts">' + "".join(found) + "</div>"
+
+
+def _legend(groups):
+    if len(groups) == 1 and len(groups[0].runs) == 1:
+        return ""
+    seeds = "Lines are means over seeds, bands go from the least to the largest." if any(len(group.runs) > 1 for group in groups) else ""
+    return '<p class="legend">' + "".join(f'<span><i style="background:var(--{role_of(i)})"></i>{html.escape(group.label)}</span>'
+                                          for i, group in enumerate(groups)) + f"<span>{seeds}</span></p>"
 
 
 def _tokens(runs, count):

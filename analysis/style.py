@@ -31,6 +31,11 @@ def color(index):
     return SERIES[index % len(SERIES)]
 
 
+def role_of(index):
+    """Name of the series' CSS variable."""
+    return ROLES[color(index)]
+
+
 def panel(draw, size=PANEL):
     """A figure of one chart; None where `draw(axes)` says that there is nothing to show."""
     with matplotlib.rc_context(SETTINGS):
