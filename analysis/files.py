@@ -2,6 +2,7 @@
 """Opening Selvage's HDF5 files. Opening reads the first 4 KiB and HDF5's own metadata; everything else is read when it is
 asked for, chunk by chunk, checked by HDF5's checksums. The digest of a whole file is not verified here (`selvage check`
 does): that would read all of it."""
+import math
 import os
 import pathlib
 
@@ -14,6 +15,9 @@ FORMAT_VERSION = 1
 USER_BLOCK_BYTES = 4096
 MAGIC = b"SELVAGE\n"
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# What h5py raises on damaged files; MemoryError where a damaged shape asks for more than there is.
+UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
+MOST_COMPRESSED = 1032  # times; deflate cannot do more, so a dataset that is larger has a damaged shape
 CACHE_BYTES = 8 << 20  # per dataset: some chunks of 1 MiB, so that neighbours are not read again
 
 
@@ -22,10 +26,10 @@ class SelvageFile:
 
     def __init__(self, path, *formats):
         self.path = pathlib.Path(path)
-        _check_head(self.path)
+        self._bytes = _check_head(self.path)
         try:
             self._file = h5py.File(self.path, "r", rdcc_nbytes=CACHE_BYTES)
-        except (OSError, RuntimeError, ValueError) as error:
+        except UNREADABLE as error:
             raise bad_data(f"{self.path}: damaged ({_first_line(error)}); use another copy, `selvage check` says more") from error
         try:
             self._check_format(formats)
@@ -57,7 +61,7 @@ class SelvageFile:
     def _attributes_of(self, item):
         try:
             return {name: _plain(item.attrs[name]) for name in item.attrs}
-        except (OSError, RuntimeError, ValueError) as error:
+        except UNREADABLE as error:
             raise self._damaged("its attributes", error) from error
 
     def _damaged(self, what, error):
@@ -68,37 +72,47 @@ class SelvageFile:
         try:
             item = self._file.get(group)
             return sorted(item) if isinstance(item, h5py.Group) else []
-        except (OSError, RuntimeError, ValueError) as error:
+        except UNREADABLE as error:
             raise self._damaged(group, error) from error
 
+    def _item(self, name):
+        try:
+            return self._file.get(name)
+        except UNREADABLE as error:
+            raise self._damaged(name, error) from error
+
     def attributes_of(self, name):
-        return self._attributes_of(self._file[name])
+        item = self._item(name)
+        return {} if item is None else self._attributes_of(item)
 
     def __contains__(self, name):
-        return isinstance(self._file.get(name), h5py.Dataset)
+        return isinstance(self._item(name), h5py.Dataset)
 
     def dataset(self, name):
         """The h5py dataset, nothing of it read yet."""
-        try:
-            found = self._file.get(name)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise self._damaged(name, error) from error
+        found = self._item(name)
         if not isinstance(found, h5py.Dataset):
             raise bad_data(f"{self.path}: no dataset {name}; the file is not a whole {self.format}")
         return found
 
     def length(self, name):
-        return self.dataset(name).shape[0]
+        """Of the first dimension."""
+        data = self.dataset(name)
+        if not data.shape:
+            raise bad_data(f"{self.path}: {name} is a scalar, expected a list; the file is damaged, use another copy")
+        return data.shape[0]
 
     def read(self, name, begin=0, end=None):
         """Elements begin .. end-1 of the first dimension as a numpy array; texts as an array of str."""
         data = self.dataset(name)
         try:
+            if (claimed := math.prod(data.shape) * data.dtype.itemsize) > MOST_COMPRESSED * self._bytes:
+                raise ValueError(f"{claimed} bytes in a file of {self._bytes}")
             values = data[()] if data.shape == () else data[begin:data.shape[0] if end is None else end]
-        except (OSError, RuntimeError, ValueError) as error:
+            if data.dtype.kind in "SO":
+                return numpy.array([_plain(value) for value in values], dtype=str)
+        except UNREADABLE as error:
             raise self._damaged(name, error) from error
-        if data.dtype.kind in "SO":
-            return numpy.array([_plain(value) for value in values], dtype=str)
         return values
 
 
@@ -153,7 +167,7 @@ class Ragged:
 
 
 def _check_head(path):
-    """Is it ours and whole, as far as its size and first bytes say?"""
+    """Is it ours and whole, as far as its size and first bytes say? Its size."""
     try:
         if path.is_dir():
             raise bad_data(f"{path}: a folder, not a file; give the file in it")
@@ -172,6 +186,7 @@ def _check_head(path):
                            "use another copy")
     elif not any(head[at:at + 8] == HDF5_SIGNATURE for at in (0, 512, 1024, 2048)):
         raise bad_data(f"{path}: not a file of Selvage (it does not start like HDF5); check the path")
+    return size
 
 
 def _plain(value):

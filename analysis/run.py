@@ -47,7 +47,7 @@ class Run:
             raise missing(f"{self.folder}: no run.h5 in it; it is not the output folder of a run, or the run has just begun")
         with SelvageFile(path, "selvage-run") as file:
             self.attributes = {name: value for name, value in file.attributes.items() if name != "deck"}
-            self.deck_text = file.attributes.get("deck", "")
+            self.deck_text = str(file.attributes.get("deck", ""))
             self.deck = self._parse(path)
             self.steps = self._columns(file, "/steps", STEP_COLUMNS)
             self.sweeps = self._columns(file, "/sweeps", SWEEP_COLUMNS)
@@ -71,7 +71,7 @@ class Run:
     @staticmethod
     def _columns(file, group, names):
         columns = {name: file.read(f"{group}/{name}") for name in names}
-        if len({len(column) for column in columns.values()}) > 1:
+        if len({numpy.shape(column)[:1] for column in columns.values()}) > 1:
             raise bad_data(f"{file.path}: the columns of {group} differ in length; the file is damaged, use another copy")
         return columns
 
