@@ -12,7 +12,7 @@ from browser import PROGRAM, Chromium
 from helpers import command
 from support import JobTest, h5py, program
 
-from analysis import Run, Samples, compare
+from analysis import AnalysisError, Run, Samples, compare
 from analysis.charts import CHARTS
 
 MAY_BE_ZERO = {"exact_match"}  # throughout, in so small a run; then they are not drawn
@@ -53,6 +53,13 @@ class SmallRun(JobTest):
             self.assertEqual(self.run_of.sweeps["kind"].tolist(), [kind.decode() for kind in file["sweeps/kind"][()]])
             self.assertEqual(len(self.run_of.checkpoints()[0]), sum(kind == b"checkpoint" for kind in file["events/kind"][()]))
         self.assertEqual((self.run_of.method, self.run_of.state, self.run_of.seed), ("none, bash forced, rac, both", "finished", 7))
+
+    def test_truncated_file_of_the_program(self):
+        copy = self.folder / "cut" / "run.h5"
+        copy.parent.mkdir()
+        copy.write_bytes((self.out / "run.h5").read_bytes()[:-1])
+        with self.assertRaisesRegex(AnalysisError, "bytes, [0-9]+ were written"):
+            Run(copy)
 
     def test_scores_by_example_are_those_of_the_program(self):
         """The means over examples are the run log's values after the last round: two programs, one definition."""
