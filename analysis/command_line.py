@@ -144,6 +144,7 @@ def print_comparison(arguments):
     runs = open_runs(arguments.folders)
     check_metrics(arguments.metrics, runs)
     metrics = {name: tables.compare.METRICS.get(name, True) for name in arguments.metrics.split(",")} if arguments.metrics else None
+    print(tables.written_by(runs) + "\n")
     print(tables.comparison_text(tables.comparison_blocks(runs, arguments.baseline, metrics)))
 
 

@@ -12,7 +12,7 @@ import math
 import numpy
 
 from .errors import AnalysisError, bad_data
-from .files import Ragged, SelvageFile
+from .files import SelvageFile
 from .statistics import holm, mean_interval, paired_bootstrap, paired_t
 from .text_scores import is_right, lcs_f1, rouge_l
 from .tokenizer import Tokenizer
@@ -134,25 +134,35 @@ def _answer_nll(path, data):
 
 
 def _answer_scores(path, data, run):
-    tokenizer, pairs = Tokenizer.of_file(data.path), Ragged(data)
+    tokenizer = Tokenizer.of_file(data.path)
     rule, likeness = run.key("evaluate.extract", "all"), run.key("evaluate.right_rougeL", 0)
-    names = ("agreement", "rougeL", "right")
+    golds = _Texts(data, tokenizer, data.read("/prompt_length"))
     found = {}
     with SelvageFile(path, "selvage-drafts") as file:
-        drafts = Ragged(file)
         example, sample, turn = (file.read(name) for name in ("/example", "/sample", "/turn"))
-        last = int(turn.max()) if len(turn) else 0
+        texts, last = _Texts(file, tokenizer), int(turn.max()) if len(turn) else 0
         for row in numpy.nonzero((sample == 0) & ((turn == 0) | (turn == last)))[0].tolist():
             number = int(example[row])
-            if number >= pairs.rows:
-                raise bad_data(f"{path}: answers example {number}, {data.path} has {pairs.rows}; answer that file again")
-            (tokens,) = pairs.row(number, "/tokens")
-            prompt = int(data.read("/prompt_length", number, number + 1)[0])
-            gold, text = tokenizer.decode(tokens[prompt:].tolist()), tokenizer.decode(drafts.row(row, "/tokens")[0].tolist())
-            values = (lcs_f1(text, gold), rouge_l(text, gold), float(is_right(text, gold, rule, likeness)))
-            for name, value in zip(names, values):
+            if not 0 <= number < golds.rows:
+                raise bad_data(f"{path}: answers example {number}, {data.path} has {golds.rows}; answer that file again")
+            text, gold = texts.of(row), golds.of(number)
+            values = {"agreement": lcs_f1(text, gold), "rougeL": rouge_l(text, gold), "right": float(is_right(text, gold, rule, likeness))}
+            for name, value in values.items():
                 found.setdefault(name if turn[row] == 0 else f"{name}_corrected", {})[number] = value
     return found
+
+
+class _Texts:
+    """Rows of a file as text, from their `skip`th token on. All tokens are read: all rows are asked for."""
+
+    def __init__(self, file, tokenizer, skip=None):
+        self._tokenizer, self._tokens, offsets = tokenizer, file.read("/tokens").tolist(), file.read("/offsets")
+        self._begins = (offsets[:-1] if skip is None else offsets[:-1] + skip).tolist()
+        self._ends = offsets[1:].tolist()
+        self.rows = len(self._ends)
+
+    def of(self, row):
+        return self._tokenizer.decode(self._tokens[self._begins[row]:self._ends[row]])
 
 
 HELDOUT = {"nll": False, "agreement": True, "agreement_corrected": True, "rougeL": True, "rougeL_corrected": True, "right": True,

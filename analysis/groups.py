@@ -21,14 +21,14 @@ class Group:
 
 
 def settings_of(run):
-    """Key -> value of all that makes the setting: the deck without place and seed. A seed in model.from (a start for each
-    seed) is taken out."""
+    """Key -> value of all that makes the setting: the deck without place and seed. The seed in model.from (a start for each
+    seed) is taken out, where it stands last."""
     settings = {}
     for table, keys in run.deck.items():
         _flatten(table, keys, settings)
     settings = {name: value for name, value in settings.items() if name not in PLACE}
     if settings.get("model.from"):
-        settings["model.from"] = re.sub(rf"(?<!\d){run.seed}(?!\d)", "SEED", str(settings["model.from"]))
+        settings["model.from"] = re.sub(rf"^(.*)(?<!\d){run.seed}(?!\d)", r"\1SEED", str(settings["model.from"]))
     return settings
 
 
@@ -72,13 +72,16 @@ def _number_namesakes(groups):
 
 
 def tasks_of(runs):
-    """Task name -> its runs. Runs are of one task where they are measured on the same held-out files; a name is the part
-    of those files' paths that tells them apart ("" where there is one task)."""
+    """Task name -> its runs. Runs are of one task where they are measured on the same held-out files. A task ("" where there
+    is one) is called by the folder that its runs are in, if that tells tasks apart, else by what of those files' paths does."""
     tasks = {}
     for run in runs:
         tasks.setdefault(tuple(map(str, run.deck_paths("data.heldout"))), []).append(run)
     if len(tasks) == 1:
         return {"": runs}
+    folders = {key: {run.folder.resolve().parent.name for run in members} for key, members in tasks.items()}
+    if all(len(names) == 1 for names in folders.values()) and len(set.union(*folders.values())) == len(tasks):
+        return {folders[key].pop(): members for key, members in tasks.items()}
     words = {key: [word for path in key for word in re.split(r"[/.]", path) if word] for key in tasks}
     shared = set.intersection(*(set(found) for found in words.values()))
     named = {}

@@ -15,7 +15,7 @@ from .errors import AnalysisError
 from .groups import group_runs, tasks_of
 from .samples import ORIGINS, Samples
 from .style import panel, role_of, svg
-from .tables import comparison_blocks, round_table
+from .tables import comparison_blocks, round_table, written_by
 
 PAGE = pathlib.Path(__file__).parent / "page"
 MOST_SAMPLES = 240  # of the token view of all runs together
@@ -74,7 +74,7 @@ def _head(runs):
     going = [run for run in runs if run.state != "finished"]
     facts.append(("finished", f"{len(runs) - len(going)} of {len(runs)}", ", ".join(run.folder.name for run in going[:4])))
     facts.append(("time of all sweeps", _duration(sum(numpy.nansum(run.sweeps["seconds"]) for run in runs)), ""))
-    return f'<h1>{len(runs)} runs compared</h1><p class="lead">{_written_by(runs)}</p>' + _facts(facts)
+    return f'<h1>{len(runs)} runs compared</h1><p class="lead">{html.escape(written_by(runs))}</p>' + _facts(facts)
 
 
 def _head_of_one(run):
@@ -92,13 +92,8 @@ def _head_of_one(run):
         if metric is not None and len(metric.value) and not math.isnan(metric.value[-1]) and (name != "exact_match" or metric.value.any()):
             facts.append((text, compare.number(float(metric.value[-1]), 3),
                           f"{compare.interval(float(metric.low[-1]), float(metric.high[-1]), lambda v: compare.number(v, 3))} after round {metric.round[-1]}"))
-    lead = f"{html.escape(run.method)}; seed {run.seed}; data {html.escape(', '.join(path.name for path in run.deck_paths('data.train')))}. {_written_by([run])}"
+    lead = f"{html.escape(run.method)}; seed {run.seed}; data {html.escape(', '.join(path.name for path in run.deck_paths('data.train')))}. {html.escape(written_by([run]))}"
     return f'<h1>{html.escape(run.folder.resolve().name)}</h1><p class="lead">{lead}</p>' + _facts(facts)
-
-
-def _written_by(runs):
-    versions = sorted({f"Selvage {run.attributes.get('selvage_version', '?')} (commit {str(run.attributes.get('git_commit', '?'))[:12]})" for run in runs})
-    return "Written by " + html.escape(" and ".join(versions)) + " until " + html.escape(max(str(run.attributes.get("created", "?")) for run in runs)) + "."
 
 
 def _facts(facts):

@@ -53,6 +53,12 @@ EXAMPLE_NOTE = ("All held-out examples, answered greedily and scored after the r
                 f"examples ({RESAMPLES} resamples): it speaks for these trained models, not for other seeds.")
 
 
+def written_by(runs):
+    """Which programs wrote the runs, and when the last wrote."""
+    versions = sorted({f"Selvage {run.attributes.get('selvage_version', '?')} (commit {str(run.attributes.get('git_commit', '?'))[:12]})" for run in runs})
+    return "Written by " + " and ".join(versions) + " until " + max(str(run.attributes.get("created", "?")) for run in runs) + "."
+
+
 def comparison_blocks(runs, baseline=None, metrics=None):
     """What `compare` prints and a report shows: (heading level, heading, note, columns, rows) in order."""
     blocks = []

@@ -11,7 +11,7 @@ from helpers import ROOT, temporary, write_run
 from analysis import Run, compare, groups, statistics, tables, text_scores
 from analysis.charts import smooth, thin
 
-DECK = '[run]\nseed = {seed}\nrounds = 2\nout = "/x/{seed}"\n[data]\nheldout = ["{heldout}"]\n[model]\nfrom = "/starts/seed-{seed}.h5"\n[weave]\nmethod = "{method}"\n' \
+DECK = '[run]\nseed = {seed}\nrounds = 2\nout = "/x/{seed}"\n[data]\nheldout = ["{heldout}"]\n[model]\nfrom = "/starts-1/seed-{seed}/step-010.h5"\n[weave]\nmethod = "{method}"\n' \
        '[weave.bash]\ndraft = "{draft}"\nrate = {rate}\n[evaluate]\nextract = "all"\n'
 
 
@@ -125,6 +125,8 @@ class Comparisons(unittest.TestCase):
         runs = [self.run_of("t1", 1, (0, 1), heldout="/d/one/heldout.h5"), self.run_of("t2", 1, (0, 1), heldout="/d/two/heldout.h5")]
         self.assertEqual(groups.tasks_of(runs), {"one": runs[:1], "two": runs[1:]})
         self.assertEqual(groups.tasks_of(runs[:1]), {"": runs[:1]})
+        runs = [self.run_of("task-a/x", 1, (0, 1), heldout="/d/one/heldout.h5"), self.run_of("task-b/x", 1, (0, 1), heldout="/d/two/heldout.h5")]
+        self.assertEqual(groups.tasks_of(runs), {"task-a": runs[:1], "task-b": runs[1:]})
 
     def test_paired_by_seed(self):
         found = groups.group_runs(self.runs()[::-1])  # the order in which runs are given does not matter
