@@ -118,7 +118,7 @@ def _duration(seconds):
 def _table(columns, rows, words=1, mark=None):
     """`words`: how many of the first columns are words; `mark`: the cell that makes a row the baseline's."""
     def cell(name, i, text):
-        text = re.sub(r" (\[.*?\])", r" <small>\1</small>", html.escape(str(text)))
+        text = re.sub(r" (\[.*?\]|\([+−].*?\))", r" <small>\1</small>", html.escape(str(text)))
         return f'<{name}{" class=word" if i < words else ""}>{text}</{name}>'
     lines = ["<tr>" + "".join(cell("th", i, name) for i, name in enumerate(columns)) + "</tr>"]
     lines += [f'<tr{" class=baseline" if mark is not None and mark in row else ""}>' + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>"
@@ -127,11 +127,22 @@ def _table(columns, rows, words=1, mark=None):
 
 
 def _comparison(runs, baseline):
-    parts = []
+    """Overviews open, the tables of single metrics folded away."""
+    parts, folded = [], []
+
+    def unfold():
+        if folded:
+            parts.append("<details><summary>Intervals and p-values of each metric</summary>" + "".join(folded) + "</details>")
+            folded.clear()
+
     for level, heading, note, columns, rows in comparison_blocks(runs, baseline):
-        parts.append(f"<h3>{html.escape(heading)}</h3>")
-        parts += [f'<p class="note">{html.escape(note)}</p>'] if note else []
-        parts += [_table(columns, rows, mark="baseline")] if rows else []
+        into = folded if level > 2 else parts
+        if level == 2:
+            unfold()
+        into.append(f"<h3>{html.escape(heading)}</h3>")
+        into += [f'<p class="note">{html.escape(note)}</p>'] if note else []
+        into += [_table(columns, rows, mark="baseline")] if rows else []
+    unfold()
     return "".join(parts)
 
 

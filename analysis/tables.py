@@ -52,6 +52,8 @@ SEED_NOTE = ("n: seeds. Interval of a mean: Student's t over seeds (*: one seed,
 EXAMPLE_NOTE = ("All held-out examples, answered greedily and scored after the run. Each example's difference is averaged over the seeds; paired bootstrap over "
                 f"examples ({RESAMPLES} resamples): it speaks for these trained models, not for other seeds.")
 
+MARK_NOTE = " In the overview: means, in brackets the difference to the baseline; † p (Holm) < 0.05; ↑ more is better, ↓ less is better."
+
 
 def written_by(runs):
     """Which programs wrote the runs, and when the last wrote."""
@@ -71,12 +73,24 @@ def comparison_blocks(runs, baseline=None, metrics=None):
         by_seed = [] if last is None else compare.compare_seeds(groups, base, last, metrics)
         by_example, note = compare.compare_examples(groups, base)
         if by_seed:
-            blocks.append((2, f"{prefix}after round {last}, over seeds", SEED_NOTE, (), ()))
+            blocks.append((2, f"{prefix}after round {last}, over seeds", SEED_NOTE + MARK_NOTE, *_overview(by_seed, base)))
         blocks += [_block(comparison, base) for comparison in by_seed]
         if metrics is None:
-            blocks.append((2, f"{prefix}by held-out example", note or EXAMPLE_NOTE, (), ()))
+            heading = f"{prefix}by held-out example"
+            blocks.append((2, heading, EXAMPLE_NOTE + MARK_NOTE, *_overview(by_example, base)) if by_example else (2, heading, note, (), ()))
             blocks += [_block(comparison, base) for comparison in by_example]
     return blocks
+
+
+def _overview(comparisons, base):
+    """(columns, rows): the settings' means, and their differences to the baseline."""
+    columns = ["setting", *(f"{comparison.metric} {'↑' if comparison.more_is_better else '↓'}" for comparison in comparisons)]
+    rows = []
+    for i, first in enumerate(comparisons[0].entries):
+        cells = [comparison.entries[i] for comparison in comparisons]
+        rows.append([first.label] + [compare.number(cell.mean) + ("" if i == base else f" ({compare.signed(cell.difference[0])})") +
+                                     (" †" if cell.adjusted < 0.05 else "") for cell in cells])
+    return columns, rows
 
 
 def _block(comparison, base):

@@ -25,11 +25,15 @@ def measured(run):
 
 
 def series(folder):
-    """(scaling, axis) -> {ranks: measured}, ranks rising."""
+    """(scaling, axis) -> {ranks: measured}, ranks rising. One rank is measured once, for all of them."""
     found = {}
     for path in sorted(folder.glob("*-*-*/run.h5")):
         scaling, axis, ranks = path.parent.name.split("-")
         found.setdefault((scaling, axis), {})[int(ranks)] = measured(Run(path.parent))
+    one = next((rows[1] for rows in found.values() if 1 in rows), None)
+    if one is not None:
+        for rows in found.values():
+            rows.setdefault(1, one)
     return {key: dict(sorted(rows.items())) for key, rows in found.items()}
 
 
