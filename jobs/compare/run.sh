@@ -25,7 +25,8 @@ steps=${SELVAGE_STEPS:-80}
 out=${SELVAGE_OUT:-out/compare}
 profile=
 if [ "${1:-}" = --slurm ]; then
-  profile=${2:?--slurm needs the file of a profile, see slurm/profiles}
+  [ -f "${2:-}" ] || { echo "--slurm needs the file of a profile, see slurm/profiles" >&2; exit 64; }
+  profile=$2
   shift 2
 fi
 selvage=${SELVAGE:-build/cpu/selvage}
@@ -103,8 +104,8 @@ submit() {
       all+=("${job%%;*}")
     done
   done
-  echo "Submitted ${#all[@]} arrays. When they are done, run this command again without --slurm, inside a job or here; for instance"
-  echo "  sbatch --dependency=afterok:$(IFS=:; echo "${all[*]}") --wrap 'jobs/compare/run.sh ${*@Q}'"
+  echo "Submitted ${#all[@]} arrays. When they are done, run this command again without --slurm, here or as a job:"
+  printf '  sbatch --dependency=afterok:%s --wrap %q\n' "$(IFS=:; echo "${all[*]}")" "jobs/compare/run.sh ${*@Q}"
 }
 
 # The words come from the array `words`.
@@ -129,6 +130,9 @@ answer_heldout() {
     --output "$folder/heldout/scores.h5"
 }
 
+for method in $methods; do
+  settings $method >/dev/null
+done
 for task in $tasks; do
   make_data $task
 done
