@@ -38,9 +38,11 @@ def thin(steps, values):
 
 
 def smooth(values, width):
-    """Mean over a centred window, narrower at both ends."""
-    kernel = numpy.ones(width)
-    return numpy.convolve(values, kernel, "same") / numpy.convolve(numpy.ones(len(values)), kernel, "same")
+    """Mean over a centred window of `width` (odd: an even one is made one larger), narrower at both ends."""
+    half = width // 2
+    sums = numpy.concatenate([[0.0], numpy.cumsum(values)])
+    begins, ends = (numpy.clip(numpy.arange(len(values)) + shift, 0, len(values)) for shift in (-half, half + 1))
+    return (sums[ends] - sums[begins]) / (ends - begins)
 
 
 def over_seeds(runs, read):
@@ -80,7 +82,8 @@ def rounds_axis(axes):
 def shade_methods(axes, run):
     """Names the method of each stretch of rounds over the steps axis."""
     steps, rounds = run.steps["step"], run.steps["round"]
-    edges = [0] + [i for i in range(1, len(rounds)) if run.method_of(rounds[i]) != run.method_of(rounds[i - 1])] + [len(rounds)]
+    turns = (numpy.nonzero(numpy.diff(rounds))[0] + 1).tolist()  # first rows of rounds
+    edges = [0] + [i for i in turns if run.method_of(rounds[i]) != run.method_of(rounds[i - 1])] + [len(rounds)]
     if len(edges) < 3:
         return
     for number, (begin, end) in enumerate(zip(edges, edges[1:])):
