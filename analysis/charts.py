@@ -8,12 +8,13 @@ import typing
 import warnings
 
 import numpy
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from .run import position_bins
 from .style import BAND, MUTED, color
 
 MOST_POINTS = 240  # of a curve over steps
+MOST_MARKS = 30  # of a curve over rounds, before it is a line alone
 
 
 @dataclasses.dataclass
@@ -134,7 +135,7 @@ def metric_band(run, name):
 
 
 def plot_band(axes, x, value, low, high, which, **options):
-    axes.plot(x, value, color=which, marker="o", **options)
+    axes.plot(x, value, color=which, marker="o" if len(x) <= MOST_MARKS else None, **options)
     axes.fill_between(x, low, high, color=which, alpha=0.16, linewidth=0)
 
 
@@ -286,7 +287,7 @@ def throughput(axes, groups):
                           label=kind if run else group.label if kind == "train" else None)
                 drawn = True
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"))
+    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     rounds_axis(axes)
     axes.set_ylabel("tokens/s")
     if drawn:

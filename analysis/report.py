@@ -20,6 +20,7 @@ from .tables import comparison_blocks, round_table, written_by
 PAGE = pathlib.Path(__file__).parent / "page"
 MOST_SAMPLES = 240  # of the token view of all runs together
 LEAST_OF_ROUND = 2
+ROUNDS_SHOWN = 12  # in the table of rounds; where there are more than twice as many the others are folded away
 
 
 def build(runs, baseline=None, samples=20):
@@ -34,7 +35,7 @@ def build(runs, baseline=None, samples=20):
             body.append(f'<section id="{anchor}"><h2>{html.escape(title)}</h2>{text}</section>')
 
     if len(runs) == 1:
-        section("Rounds", _table(*round_table(runs[0], digits=3), words=2) + '<p class="note">Loss: mean of the round\'s steps, in nats per target token. The others '
+        section("Rounds", _rounds(runs[0]) + '<p class="note">Loss: mean of the round\'s steps, in nats per target token. The others '
                 "are of the evaluation behind the round, on held-out examples, with 95% intervals (bootstrap over examples).</p>")
     else:
         section("Comparison", _comparison(runs, baseline))
@@ -124,6 +125,14 @@ def _table(columns, rows, words=1, mark=None):
     lines += [f'<tr{" class=baseline" if mark is not None and mark in row else ""}>' + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>"
               for row in rows]
     return '<div class="scroll"><table>' + "".join(lines) + "</table></div>"
+
+
+def _rounds(run):
+    columns, rows = round_table(run, digits=3)
+    if len(rows) <= 2 * ROUNDS_SHOWN:
+        return _table(columns, rows, words=2)
+    return (_table(columns, rows[-ROUNDS_SHOWN:], words=2) +
+            f"<details><summary>The {len(rows) - ROUNDS_SHOWN} rounds before</summary>{_table(columns, rows[:-ROUNDS_SHOWN], words=2)}</details>")
 
 
 def _comparison(runs, baseline):
