@@ -20,5 +20,6 @@ from .samples import Line, Sample, Samples
 from .statistics import holm, mean_interval, paired_bootstrap, paired_t
 from .tokenizer import Tokenizer
 
-__all__ = ["AnalysisError", "Group", "Line", "Metric", "Ragged", "Run", "Sample", "Samples", "SelvageFile", "Tokenizer",
-           "group_runs", "holm", "mean_interval", "paired_bootstrap", "paired_t", "tasks_of"]
+__all__ = [
+    "AnalysisError", "Group", "Line", "Metric", "Ragged", "Run", "Sample", "Samples", "SelvageFile", "Tokenizer",
+    "group_runs", "holm", "mean_interval", "paired_bootstrap", "paired_t", "tasks_of"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The charts, one function each: draw(axes, groups) draws what the groups' runs have and answers whether there was anything.
-With one run the bands are its 95% intervals (bootstrap over held-out examples); where a setting has several seeds a line
-is their mean and the band goes from the least to the largest."""
+"""The charts, one function each: draw(axes, groups) draws what the groups' runs have and answers whether there was
+anything. With one run the bands are its 95% intervals (bootstrap over held-out examples); where a setting has several
+seeds a line is their mean and the band goes from the least to the largest."""
 import dataclasses
 import textwrap
 import typing
@@ -47,7 +47,8 @@ def smooth(values, width):
 
 
 def over_seeds(runs, read):
-    """(x, mean, least, largest) of `read(run)` = (x, y) or None, at those x that all runs have; None where there is none."""
+    """(x, mean, least, largest) of `read(run)` = (x, y) or None, at those x that all runs have; None where there is
+    none."""
     curves = [found for found in (read(run) for run in runs) if found is not None and len(found[0])]
     if not curves:
         return None
@@ -90,13 +91,16 @@ def shade_methods(axes, run):
     for number, (begin, end) in enumerate(zip(edges, edges[1:])):
         if number % 2:
             axes.axvspan(steps[begin] - 0.5, steps[end - 1] + 0.5, color=BAND, zorder=0, linewidth=0)
-        axes.text((steps[begin] + steps[end - 1]) / 2, 0.995, run.method_of(rounds[begin]).replace(" ", "\n"), fontsize=7, color=MUTED,
-                  ha="center", va="top", transform=axes.get_xaxis_transform(), linespacing=0.95)
+        axes.text((steps[begin] + steps[end - 1]) / 2, 0.995,
+                  run.method_of(rounds[begin]).replace(" ", "\n"), fontsize=7, color=MUTED, ha="center", va="top",
+                  transform=axes.get_xaxis_transform(), linespacing=0.95)
 
 
 def over_steps(column, label, scale="linear", smoothing=True):
+
     def running_mean(values, width):  # on a logarithmic axis that of the logarithms: a single peak stays one
-        return numpy.exp(smooth(numpy.log(numpy.maximum(values, 1e-30)), width)) if scale == "log" else smooth(values, width)
+        return numpy.exp(smooth(numpy.log(numpy.maximum(values, 1e-30)), width)) if scale == "log" else smooth(
+            values, width)
 
     def draw(axes, groups):
         run, drawn = single(groups), False
@@ -112,7 +116,8 @@ def over_steps(column, label, scale="linear", smoothing=True):
                 axes.fill_between(x, least, largest, color=color(i), alpha=0.25, linewidth=0.6)
             else:
                 x, _, least, _ = thin(steps, running_mean(low, width))
-                axes.fill_between(x, least, thin(steps, running_mean(high, width))[3], color=color(i), alpha=0.18, linewidth=0)
+                axes.fill_between(x, least,
+                                  thin(steps, running_mean(high, width))[3], color=color(i), alpha=0.18, linewidth=0)
             x, line, _, _ = thin(steps, running_mean(mean, width))
             axes.plot(x, line, color=color(i), label=group.label)
         axes.set_yscale(scale)
@@ -124,6 +129,7 @@ def over_steps(column, label, scale="linear", smoothing=True):
             shade_methods(axes, run)
         legend(axes, groups)
         return drawn
+
     return draw
 
 
@@ -140,8 +146,9 @@ def plot_band(axes, x, value, low, high, which, **options):
 
 
 def over_rounds(names, label, zero=False, least_round=0):
-    """Metrics over rounds. `names`: metric -> what one run's legend calls it; of several runs only the first is drawn, a
-    line for each setting."""
+    """Metrics over rounds. `names`: metric -> what one run's legend calls it; of several runs only the first is drawn,
+    a line for each setting."""
+
     def draw(axes, groups):
         run, drawn = single(groups), False
         lines = [(name, text, i) for i, (name, text) in enumerate(names.items())] if run else []
@@ -169,6 +176,7 @@ def over_rounds(names, label, zero=False, least_round=0):
         axes.set_ylabel(label)
         legend(axes, lines or groups)
         return drawn
+
     return draw
 
 
@@ -179,6 +187,7 @@ def bin_labels(bins):
 
 def by_position(name, label, zero=False):
     """A curve by answer position: of one run after each evaluation, of several after the last."""
+
     def curves(run):
         metric = run.metric(name)
         if metric is None or metric.by_position is None:
@@ -198,7 +207,8 @@ def by_position(name, label, zero=False):
             for i in used:
                 share = (used.index(i) + 1) / len(used)
                 axes.plot(x, metric.by_position[i, :bins], color=color(0), marker="o", alpha=0.2 + 0.8 * share**2,
-                          linewidth=0.9 + 0.9 * share, label=f"round {metric.round[i]}" if i in (used[0], used[-1]) else None)
+                          linewidth=0.9 + 0.9 * share,
+                          label=f"round {metric.round[i]}" if i in (used[0], used[-1]) else None)
             axes.legend()
         else:
             for i, (group, each) in enumerate(found):
@@ -215,14 +225,16 @@ def by_position(name, label, zero=False):
         axes.set_xlabel("answer position (tokens)")
         axes.set_ylabel(label)
         return True
+
     return draw
 
 
 def rates(axes, groups):
     run = single(groups)
     if run:
-        return over_rounds({"correction_rate": "wrong → right (correction)", "corruption_rate": "right → wrong (corruption)"},
-                           "share of answers")(axes, groups)
+        return over_rounds(
+            {"correction_rate": "wrong → right (correction)", "corruption_rate": "right → wrong (corruption)"},
+            "share of answers")(axes, groups)
     return over_rounds({"correction_rate": ""}, "share of wrong answers made right")(axes, groups)
 
 
@@ -234,11 +246,16 @@ def sweep_times(axes, groups):
     run = single(groups)
     if run:
         rounds = numpy.unique(run.sweeps["round"])
-        heights = {kind: numpy.array([run.sweeps["seconds"][(run.sweeps["kind"] == kind) & (run.sweeps["round"] == number)].sum()
-                                      for number in rounds]) for kind in SWEEPS}
+        heights = {
+            kind: numpy.array([
+                run.sweeps["seconds"][(run.sweeps["kind"] == kind) & (run.sweeps["round"] == number)].sum()
+                for number in rounds])
+            for kind in SWEEPS}
         x, names = rounds, None
     else:
-        heights = {kind: numpy.array([numpy.mean([one.seconds_of(kind) for one in group.runs]) for group in groups]) for kind in SWEEPS}
+        heights = {
+            kind: numpy.array([numpy.mean([one.seconds_of(kind) for one in group.runs]) for group in groups])
+            for kind in SWEEPS}
         x, names = numpy.arange(len(groups)), [group.label for group in groups]
     bottom = numpy.zeros(len(x))
     for i, kind in enumerate(SWEEPS):
@@ -258,11 +275,14 @@ def sweep_times(axes, groups):
 def generation_share(axes, groups):
     drawn = False
     for i, group in enumerate(groups):
+
         def share(run):
             rounds, seconds = run.sweep_rounds("train")
             made = dict(zip(*(column.tolist() for column in run.sweep_rounds("generate"))))
             all_of = {number: run.sweeps["seconds"][run.sweeps["round"] == number].sum() for number in rounds.tolist()}
-            return rounds, numpy.array([100 * made.get(number, 0.0) / all_of[number] if all_of[number] else 0 for number in rounds.tolist()])
+            return rounds, numpy.array([
+                100 * made.get(number, 0.0) / all_of[number] if all_of[number] else 0 for number in rounds.tolist()])
+
         curve = over_seeds(group.runs, share)
         if curve is not None:
             plot_band(axes, *curve, color(i), label=group.label)
@@ -278,9 +298,11 @@ def throughput(axes, groups):
     run, drawn = single(groups), False
     for i, group in enumerate(groups):
         for kind, style in (("train", "-"), ("generate", "--")):
+
             def speed(one):
                 rounds, seconds = one.sweep_rounds(kind)
                 return rounds, one.sweep_rounds(kind, "tokens")[1] / numpy.where(seconds > 0, seconds, numpy.nan)
+
             curve = over_seeds(group.runs, speed)
             if curve is not None:
                 plot_band(axes, *curve, color({"train": 0, "generate": 1}[kind] if run else i), linestyle=style,
@@ -302,7 +324,8 @@ def checkpoints(axes, groups):
             steps, _, seconds = run.checkpoints()
             if len(steps):
                 axes.vlines(steps, 0, seconds, color=color(i), linewidth=0.9)
-                axes.plot(steps, seconds, "o", color=color(i), label=None if drawn and run is not group.runs[0] else group.label)
+                axes.plot(steps, seconds, "o", color=color(i),
+                          label=None if drawn and run is not group.runs[0] else group.label)
                 drawn = True
     axes.set_ylim(bottom=0)
     axes.set_xlabel("optimizer step")
@@ -314,9 +337,11 @@ def checkpoints(axes, groups):
 def communication(axes, groups):
     drawn = False
     for i, group in enumerate(groups):
+
         def share(run):
             rounds, values = run.sweep_rounds("train", "communication")
             return (rounds, 100 * values) if numpy.isfinite(values).any() else None
+
         curve = over_seeds(group.runs, share)
         if curve is not None:
             plot_band(axes, *curve, color(i), label=group.label)
@@ -342,7 +367,8 @@ def busy(axes, groups):
                     width = 0.5 / by_rank.shape[1]
                     for rank in range(by_rank.shape[1]):
                         axes.plot(rounds + (rank - (by_rank.shape[1] - 1) / 2) * width, by_rank[:, rank], marker,
-                                  color=color({"generate": 1, "evaluate": 2}[kind]), alpha=0.75, label=None if rank else kind)
+                                  color=color({"generate": 1,
+                                               "evaluate": 2}[kind]), alpha=0.75, label=None if rank else kind)
                 elif kind == "generate":
                     axes.plot(rounds, by_rank.mean(axis=1), marker, color=color(i), alpha=0.75,
                               label=group.label if one is group.runs[0] else None)
@@ -368,7 +394,8 @@ def memory(axes, groups):
     y = numpy.arange(len(names))
     for i, run in enumerate(runs):
         sizes = [run.memory.get(name, 0) / 2**20 for name in names]
-        axes.barh(y + (i - (len(runs) - 1) / 2) * 0.8 / len(runs), sizes, 0.8 / len(runs), color=color(i), label=groups[i].label, linewidth=0)
+        axes.barh(y + (i - (len(runs) - 1) / 2) * 0.8 / len(runs), sizes, 0.8 / len(runs), color=color(i),
+                  label=groups[i].label, linewidth=0)
     axes.set_yticks(y, names)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
@@ -380,50 +407,66 @@ def memory(axes, groups):
 
 SECTIONS = {
     "Training": [
-        Chart("loss", "Training loss", "Mean over a step's target tokens; the line is a running mean, the band what single steps reach.",
-              over_steps("loss", "nats per target token"), ("Training loss", "Running means of a step's loss over its target tokens.")),
+        Chart("loss", "Training loss",
+              "Mean over a step's target tokens; the line is a running mean, the band what single steps reach.",
+              over_steps("loss", "nats per target token"),
+              ("Training loss", "Running means of a step's loss over its target tokens.")),
         Chart("learning_rate", "Learning rate", "", over_steps("learning_rate", "learning rate", smoothing=False)),
         Chart("grad_norm", "Gradient norm", "Global norm before clipping, on a logarithmic axis.",
               over_steps("grad_norm", "norm", scale="log")),
-        Chart("validation_nll", "Loss on text not trained on", "Gold context, per answer token. Choices are made on validation text alone.",
-              over_rounds({"validation_nll": "validation", "forced_nll": "held-out"}, "nats per token"),
-              ("Loss on validation text", "Gold context, per answer token.")),
-    ],
+        Chart("validation_nll", "Loss on text not trained on",
+              "Gold context, per answer token. Choices are made on validation text alone.",
+              over_rounds({"validation_nll": "validation", "forced_nll": "held-out"},
+                          "nats per token"), ("Loss on validation text", "Gold context, per answer token.")), ],
     "The gap between training and inference": [
-        Chart("forced_accuracy", "Accuracy of the next token", "Argmax predictions on gold context against gold, held-out.",
+        Chart("forced_accuracy", "Accuracy of the next token",
+              "Argmax predictions on gold context against gold, held-out.",
               over_rounds({"forced_accuracy": "forced accuracy"}, "share of tokens")),
-        Chart("agreement", "Agreement with gold", "LCS F1 over words: the model's own text (free), predictions on gold context (forced), and the model's "
-              "text against another example's gold (chance). From round 1 on: an untrained model's forced predictions repeat what they read.",
-              over_rounds({"free_agreement": "free", "forced_agreement": "forced", "chance_agreement": "chance"}, "LCS F1", least_round=1),
-              ("Free agreement with gold", "LCS F1 over words of the model's own text.")),
-        Chart("gap", "Gap: forced − free agreement", "Paired over examples. Above 0 the model does better where it reads gold. From round 1 on.",
+        Chart(
+            "agreement", "Agreement with gold",
+            "LCS F1 over words: the model's own text (free), predictions on gold context (forced), and the model's "
+            "text against another example's gold (chance). From round 1 on: an untrained model's forced predictions "
+            "repeat what they read.",
+            over_rounds({"free_agreement": "free", "forced_agreement": "forced", "chance_agreement": "chance"},
+                        "LCS F1", least_round=1),
+            ("Free agreement with gold", "LCS F1 over words of the model's own text.")),
+        Chart("gap", "Gap: forced − free agreement",
+              "Paired over examples. Above 0 the model does better where it reads gold. From round 1 on.",
               over_rounds({"gap": "gap"}, "difference", zero=True, least_round=1)),
-        Chart("context_gap", "What the own context costs", "−log p of gold on the model's own context, less that on gold context, at the same positions.",
+        Chart("context_gap", "What the own context costs",
+              "−log p of gold on the model's own context, less that on gold context, at the same positions.",
               over_rounds({"context_gap": "context gap"}, "nats per token", zero=True)),
-        Chart("rougeL", "ROUGE-L of answers", "Greedy answers against gold, F1; after a correction turn where there was one.",
-              over_rounds({"rougeL": "answer", "rougeL_turn1": "after one correction"}, "F1"),
-              ("ROUGE-L of answers", "Greedy answers against gold, F1, without a correction turn.")),
+        Chart("rougeL", "ROUGE-L of answers",
+              "Greedy answers against gold, F1; after a correction turn where there was one.",
+              over_rounds({"rougeL": "answer", "rougeL_turn1": "after one correction"},
+                          "F1"), ("ROUGE-L of answers", "Greedy answers against gold, F1, without a correction turn.")),
         Chart("exact_match", "Exact match of answers", "By the deck's rule (evaluate.extract).",
               over_rounds({"exact_match": "answer", "exact_match_turn1": "after one correction"}, "share of examples")),
-        Chart("rates", "Correction and corruption", "Of answers that were wrong, those that a correction made right; of right ones, those that it made wrong.", rates,
-              ("Correction rate", "Of answers that were wrong, those that a correction made right.")),
-    ],
-    "Error by answer position": [
-        Chart("nll_by_position", "Loss on gold context", "After each evaluation, the last darkest.", by_position("forced_nll", "nats per token"),
-              ("Loss on gold context", "After the last evaluation.")),
-        Chart("context_gap_by_position", "What the own context costs", "The same for −log p of gold on the model's own context, less that on gold context.",
-              by_position("context_gap", "nats per token", zero=True), ("What the own context costs", "After the last evaluation.")),
-    ],
-    "Time and machine": [
+        Chart(
+            "rates", "Correction and corruption",
+            "Of answers that were wrong, those that a correction made right; of right ones, those that it made wrong.",
+            rates, ("Correction rate", "Of answers that were wrong, those that a correction made right.")),
+    ], "Error by answer position": [
+        Chart("nll_by_position", "Loss on gold context", "After each evaluation, the last darkest.",
+              by_position("forced_nll", "nats per token"), ("Loss on gold context", "After the last evaluation.")),
+        Chart("context_gap_by_position", "What the own context costs",
+              "The same for −log p of gold on the model's own context, less that on gold context.",
+              by_position("context_gap", "nats per token",
+                          zero=True), ("What the own context costs", "After the last evaluation.")),
+    ], "Time and machine": [
         Chart("sweep_times", "Time of sweeps", "By round; round 0 is the evaluation that opens the run.", sweep_times,
               ("Time of sweeps", "Of a whole run, mean over seeds.")),
         Chart("generation_share", "Share that generation takes", "Of all sweeps of a round.", generation_share),
-        Chart("throughput", "Tokens per second", "Training: tokens read in forward and backward passes. Generation: tokens made.", throughput,
-              ("Tokens per second", "Full line: training, tokens read in forward and backward passes. Broken line: generation, tokens made.")),
+        Chart(
+            "throughput", "Tokens per second",
+            "Training: tokens read in forward and backward passes. Generation: tokens made.", throughput,
+            ("Tokens per second",
+             "Full line: training, tokens read in forward and backward passes. Broken line: generation, tokens made.")),
         Chart("checkpoints", "Checkpoint stalls", "How long each checkpoint held the run up.", checkpoints),
-        Chart("communication", "Exposed communication", "In training, share of the ranks' time that no computation hid.", communication),
-        Chart("busy", "Ranks at work", "A mark for each rank; the rest it idled.", busy, ("Ranks at work in generation", "Means of the ranks; the rest they idled.")),
+        Chart("communication", "Exposed communication",
+              "In training, share of the ranks' time that no computation hid.", communication),
+        Chart("busy", "Ranks at work", "A mark for each rank; the rest it idled.", busy,
+              ("Ranks at work in generation", "Means of the ranks; the rest they idled.")),
         Chart("memory", "Memory by purpose", "", memory, ("Memory by purpose", "Of the first seed of each setting.")),
-    ],
-}
+    ], }
 CHARTS = {chart.name: chart for charts in SECTIONS.values() for chart in charts}

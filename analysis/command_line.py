@@ -19,6 +19,7 @@ ANSI = {0: "", 1: "\033[33m", 2: "\033[36m", 3: "\033[35m"}  # prompt, gold, own
 
 
 class Parser(argparse.ArgumentParser):
+
     def error(self, message):
         self.print_usage(sys.stderr)
         self.exit(USAGE, f"{self.prog}: error: {message}\n")
@@ -31,28 +32,36 @@ def parser():
     def command(function, name, text, many=True):
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(function=function)
-        added.add_argument("folders" if many else "folder", nargs="+" if many else None, metavar="OUT_DIR",
-                           help="output folder of a run" + (" (several are compared: settings by name, seeds as bands)" if many else ""))
+        added.add_argument(
+            "folders" if many else "folder", nargs="+" if many else None, metavar="OUT_DIR",
+            help="output folder of a run" +
+            (" (several are compared: settings by name, seeds as bands)" if many else ""))
         return added
 
     added = command(make_report, "report", "one HTML file: summary, charts, tokens")
     added.add_argument("-o", "--output", default="report.html", metavar="FILE", help="where to (report.html)")
-    added.add_argument("--samples", type=int, default=20, metavar="N", help="examples of a round in the token view, at the most (20)")
-    added.add_argument("--baseline", metavar="NAME", help="the setting that others are held against (none, else the first)")
+    added.add_argument("--samples", type=int, default=20, metavar="N",
+                       help="examples of a round in the token view, at the most (20)")
+    added.add_argument("--baseline", metavar="NAME",
+                       help="the setting that others are held against (none, else the first)")
     added = command(print_table, "table", "a row for each round: loss and metrics with 95%% intervals")
     added.add_argument("--metrics", metavar="A,B,...", help="metrics of the run log to show")
     added.add_argument("--csv", action="store_true", help="comma-separated")
     added = command(plot, "plot", "charts into a PNG, SVG or PDF file")
-    added.add_argument("-o", "--output", default="plot.png", metavar="FILE", help="where to; its ending says what (plot.png)")
-    added.add_argument("--charts", default="loss,agreement,gap,rougeL", metavar="A,B,...", help="which of: " + ", ".join(CHARTS))
+    added.add_argument("-o", "--output", default="plot.png", metavar="FILE",
+                       help="where to; its ending says what (plot.png)")
+    added.add_argument("--charts", default="loss,agreement,gap,rougeL", metavar="A,B,...",
+                       help="which of: " + ", ".join(CHARTS))
     added = command(print_samples, "samples", "examples of a round as text, tokens coloured by origin", many=False)
     added.add_argument("--round", type=int, metavar="R", help="the round (the last); 0: OUT_DIR/heldout/")
     added.add_argument("--count", type=int, default=5, metavar="N", help="how many (5)")
     added.add_argument("--seed", type=int, default=1, help="other examples (1)")
     added.add_argument("--example", type=int, metavar="ROW", help="this example of the data alone")
     added.add_argument("--outcome", metavar="TEXT", help="those whose outcome has this text in it: wrong, differ, ...")
-    added = command(print_comparison, "compare", "settings against a baseline: means, 95%% intervals, paired significance")
-    added.add_argument("--baseline", metavar="NAME", help="the setting that others are held against (none, else the first)")
+    added = command(print_comparison, "compare",
+                    "settings against a baseline: means, 95%% intervals, paired significance")
+    added.add_argument("--baseline", metavar="NAME",
+                       help="the setting that others are held against (none, else the first)")
     added.add_argument("--metrics", metavar="A,B,...", help="metrics of the run log to compare")
     return top
 
@@ -96,7 +105,8 @@ def plot(arguments):
         try:
             figure.savefig(arguments.output, dpi=200)
         except (OSError, ValueError) as error:
-            raise AnalysisError(IO, f"{arguments.output}: cannot be written ({error}); give another file with -o") from error
+            raise AnalysisError(
+                IO, f"{arguments.output}: cannot be written ({error}); give another file with -o") from error
     print(arguments.output)
 
 
@@ -117,7 +127,8 @@ def chosen_samples(source, arguments):
         raise missing(f"{source.run.folder}: no drafts and no woven files yet")
     number = source.rounds[-1] if arguments.round is None else arguments.round
     if number != 0 and number not in source.rounds:
-        raise missing(f"{source.run.folder}: nothing of round {number}; there are {source.rounds[0]} to {source.rounds[-1]}")
+        raise missing(
+            f"{source.run.folder}: nothing of round {number}; there are {source.rounds[0]} to {source.rounds[-1]}")
     many = arguments.count * (40 if arguments.outcome else 1)
     if arguments.example is not None and number:
         found = source.example(number, arguments.example)
@@ -143,7 +154,8 @@ def coloured(line, tokenizer: Tokenizer):
 def print_comparison(arguments):
     runs = open_runs(arguments.folders)
     check_metrics(arguments.metrics, runs)
-    metrics = {name: tables.compare.METRICS.get(name, True) for name in arguments.metrics.split(",")} if arguments.metrics else None
+    metrics = {name: tables.compare.METRICS.get(name, True)
+               for name in arguments.metrics.split(",")} if arguments.metrics else None
     print(tables.written_by(runs) + "\n")
     print(tables.comparison_text(tables.comparison_blocks(runs, arguments.baseline, metrics)))
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings against a baseline: means over seeds, intervals and paired significance.
 
-Over seeds: runs of the same seed are pairs (same start, same data order); the interval of a mean is Student's t over seeds,
-that of a difference and its p are a paired t test. Over examples: where every run has answered or scored the held-out set
-after its end (OUT/heldout/, see analysis/README.md), each example's difference to the baseline is averaged over the seeds
-and resampled over examples (paired bootstrap): it speaks for these trained models, not for other seeds. p-values are
-adjusted by Holm's method for the number of settings that are held against the baseline in one metric."""
+Over seeds: runs of the same seed are pairs (same start, same data order); the interval of a mean is Student's t over
+seeds, that of a difference and its p are a paired t test. Over examples: where every run has answered or scored the
+held-out set after its end (OUT/heldout/, see analysis/README.md), each example's difference to the baseline is averaged
+over the seeds and resampled over examples (paired bootstrap): it speaks for these trained models, not for other seeds.
+p-values are adjusted by Holm's method for the number of settings that are held against the baseline in one metric."""
 import dataclasses
 import math
 
@@ -18,16 +18,18 @@ from .text_scores import is_right, lcs_f1, rouge_l
 from .tokenizer import Tokenizer
 
 # Metric -> whether more is better; those of the run log that are compared unless others are asked for.
-METRICS = {"forced_nll": False, "forced_accuracy": True, "free_agreement": True, "free_agreement_sampled": True, "gap": False,
-           "context_gap": False, "rougeL": True, "rougeL_turn1": True, "exact_match": True, "exact_match_turn1": True,
-           "correction_rate": True, "corruption_rate": False}
+METRICS = {
+    "forced_nll": False, "forced_accuracy": True, "free_agreement": True, "free_agreement_sampled": True, "gap": False,
+    "context_gap": False, "rougeL": True, "rougeL_turn1": True, "exact_match": True, "exact_match_turn1": True,
+    "correction_rate": True, "corruption_rate": False}
 NOT_A_NUMBER = (math.nan,) * 4
 
 
 @dataclasses.dataclass
 class Entry:
-    """One setting in one metric. mean, low, high: over seeds, or of the one run over examples (`over` says which, and is
-    "" without an interval); difference: (mean, low, high, p) to the baseline; adjusted: p after Holm; pairs: how many."""
+    """One setting in one metric. mean, low, high: over seeds, or of the one run over examples (`over` says which, and
+    is "" without an interval); difference: (mean, low, high, p) to the baseline; adjusted: p after Holm; pairs: how
+    many."""
     label: str
     count: int
     mean: float
@@ -60,7 +62,8 @@ def baseline_of(groups, wanted=None):
 
 def last_common_round(groups):
     """The last round after which every run was evaluated; None where there is none."""
-    rounds = [set(run.metric(name).round.tolist()) for group in groups for run in group.runs for name in run.metric_names[:1]]
+    rounds = [
+        set(run.metric(name).round.tolist()) for group in groups for run in group.runs for name in run.metric_names[:1]]
     common = set.intersection(*rounds) if rounds else set()
     return max(common) if common else None
 
@@ -69,7 +72,8 @@ def at_round(run, name, round_number):
     """(value, low, high) of a metric after a round; NaN where it was not measured."""
     metric = run.metric(name)
     found = [] if metric is None else numpy.nonzero(metric.round == round_number)[0]
-    return (math.nan,) * 3 if len(found) == 0 else tuple(float(column[found[-1]]) for column in (metric.value, metric.low, metric.high))
+    return (math.nan,) * 3 if len(found) == 0 else tuple(
+        float(column[found[-1]]) for column in (metric.value, metric.low, metric.high))
 
 
 def compare_seeds(groups, baseline, round_number, metrics=None):
@@ -80,8 +84,9 @@ def compare_seeds(groups, baseline, round_number, metrics=None):
         values = [value for cell in cells for value, _, _ in cell.values() if not math.isnan(value)]
         if not values or not any(values):
             continue
-        entries = [_seed_entry(group, cell, cells[baseline], i == baseline)
-                   for i, (group, cell) in enumerate(zip(groups, cells))]
+        entries = [
+            _seed_entry(group, cell, cells[baseline], i == baseline)
+            for i, (group, cell) in enumerate(zip(groups, cells))]
         result.append(_adjusted(Comparison(name, more, "seeds", entries)))
     return result
 
@@ -107,9 +112,9 @@ def _adjusted(comparison):
 
 
 def heldout_examples(run):
-    """Score by held-out example, metric -> {example: value}, of what OUT/heldout/ has: from scores.h5 (`selvage score`) nll, the
-    mean -log p of the answer's tokens; from drafts.h5 (`selvage generate`) of the first answers agreement (LCS F1), rougeL
-    and right, and the same after the last correction turn (`..._corrected`)."""
+    """Score by held-out example, metric -> {example: value}, of what OUT/heldout/ has: from scores.h5 (`selvage score`)
+    nll, the mean -log p of the answer's tokens; from drafts.h5 (`selvage generate`) of the first answers agreement (LCS
+    F1), rougeL and right, and the same after the last correction turn (`..._corrected`)."""
     paths = run.deck_paths("data.heldout")
     folder = run.folder / "heldout"
     if len(paths) != 1 or not folder.is_dir():
@@ -144,9 +149,12 @@ def _answer_scores(path, data, run):
         for row in numpy.nonzero((sample == 0) & ((turn == 0) | (turn == last)))[0].tolist():
             number = int(example[row])
             if not 0 <= number < golds.rows:
-                raise bad_data(f"{path}: answers example {number}, {data.path} has {golds.rows}; answer that file again")
+                raise bad_data(
+                    f"{path}: answers example {number}, {data.path} has {golds.rows}; answer that file again")
             text, gold = texts.of(row), golds.of(number)
-            values = {"agreement": lcs_f1(text, gold), "rougeL": rouge_l(text, gold), "right": float(is_right(text, gold, rule, likeness))}
+            values = {
+                "agreement": lcs_f1(text, gold), "rougeL": rouge_l(text, gold),
+                "right": float(is_right(text, gold, rule, likeness))}
             for name, value in values.items():
                 found.setdefault(name if turn[row] == 0 else f"{name}_corrected", {})[number] = value
     return found
@@ -165,8 +173,9 @@ class _Texts:
         return self._tokenizer.decode(self._tokens[self._begins[row]:self._ends[row]])
 
 
-HELDOUT = {"nll": False, "agreement": True, "agreement_corrected": True, "rougeL": True, "rougeL_corrected": True, "right": True,
-           "right_corrected": True}
+HELDOUT = {
+    "nll": False, "agreement": True, "agreement_corrected": True, "rougeL": True, "rougeL_corrected": True,
+    "right": True, "right_corrected": True}
 
 
 def compare_examples(groups, baseline):
@@ -182,9 +191,11 @@ def compare_examples(groups, baseline):
         if not all(name in table for cells in tables for table in cells.values()):
             continue
         examples = sorted(set.intersection(*(set(table[name]) for cells in tables for table in cells.values())))
-        values = [{seed: numpy.array([table[name][e] for e in examples]) for seed, table in cells.items()} for cells in tables]
-        entries = [_example_entry(group, cells, values[baseline], i == baseline)
-                   for i, (group, cells) in enumerate(zip(groups, values))]
+        values = [{seed: numpy.array([table[name][e] for e in examples])
+                   for seed, table in cells.items()} for cells in tables]
+        entries = [
+            _example_entry(group, cells, values[baseline], i == baseline)
+            for i, (group, cells) in enumerate(zip(groups, values))]
         result.append(_adjusted(Comparison(name, more, "examples", entries)))
     return result, ""
 
@@ -199,23 +210,27 @@ def _example_entry(group, cells, base, is_baseline):
     return entry
 
 
-COST_COLUMNS = ("setting", "seeds", "steps", "tokens trained on", "of them targets", "tokens generated", "training s", "generation s",
-                "generation's share", "evaluation s")
+COST_COLUMNS = ("setting", "seeds", "steps", "tokens trained on", "of them targets", "tokens generated", "training s",
+                "generation s", "generation's share", "evaluation s")
 
 
 def costs(groups):
-    """Rows under COST_COLUMNS, means over a setting's runs. "tokens trained on": read in forward and backward passes; the
-    share is generation's of generation, weaving and training."""
+    """Rows under COST_COLUMNS, means over a setting's runs. "tokens trained on": read in forward and backward passes;
+    the share is generation's of generation, weaving and training."""
     rows = []
     for group in groups:
+
         def mean(read):
             return float(numpy.mean([read(run) for run in group.runs]))
+
         parts = {kind: mean(lambda run: run.seconds_of(kind)) for kind in ("generate", "weave", "train", "evaluate")}
         round_time = parts["generate"] + parts["weave"] + parts["train"]
-        rows.append((group.label, str(len(group.runs)), f"{mean(lambda run: len(run.steps['step'])):.0f}",
-                     f"{mean(lambda run: run.tokens_of('train')):,.0f}", f"{mean(lambda run: run.steps['target_tokens'].sum()):,.0f}",
-                     f"{mean(lambda run: run.tokens_of('generate')):,.0f}", f"{parts['train']:.1f}", f"{parts['generate']:.1f}",
-                     f"{100 * parts['generate'] / round_time if round_time else 0:.0f}%", f"{parts['evaluate']:.1f}"))
+        rows.append(
+            (group.label, str(len(group.runs)), f"{mean(lambda run: len(run.steps['step'])):.0f}",
+             f"{mean(lambda run: run.tokens_of('train')):,.0f}",
+             f"{mean(lambda run: run.steps['target_tokens'].sum()):,.0f}",
+             f"{mean(lambda run: run.tokens_of('generate')):,.0f}", f"{parts['train']:.1f}", f"{parts['generate']:.1f}",
+             f"{100 * parts['generate'] / round_time if round_time else 0:.0f}%", f"{parts['evaluate']:.1f}"))
     return rows
 
 
@@ -245,6 +260,8 @@ def entry_rows(comparison, baseline):
         mark = " *" if entry.over == "examples" and comparison.unit == "seeds" else ""
         row = [entry.label, str(entry.count), number(entry.mean), interval(entry.low, entry.high) + mark]
         mean, low, high, p = entry.difference
-        row += ["baseline", "", "", ""] if i == baseline else [signed(mean), interval(low, high, signed), p_value(p), p_value(entry.adjusted)]
+        row += ["baseline", "", "", ""] if i == baseline else [
+            signed(mean), interval(low, high, signed),
+            p_value(p), p_value(entry.adjusted)]
         rows.append(row)
     return rows

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong with an input, and the exit code that goes with it (those of the program, README.md)."""
-USAGE = 64     # bad command line
+USAGE = 64  # bad command line
 BAD_DATA = 65  # foreign, truncated or damaged file
-MISSING = 66   # no such file
-IO = 74        # cannot be written
+MISSING = 66  # no such file
+IO = 74  # cannot be written
 
 
 class AnalysisError(Exception):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opening Selvage's HDF5 files. Opening reads the first 4 KiB and HDF5's own metadata; everything else is read when it is
-asked for, chunk by chunk, checked by HDF5's checksums. The digest of a whole file is not verified here (`selvage check`
-does): that would read all of it."""
+"""Opening Selvage's HDF5 files. Opening reads the first 4 KiB and HDF5's own metadata; everything else is read when it
+is asked for, chunk by chunk, checked by HDF5's checksums. The digest of a whole file is not verified here (`selvage
+check` does): that would read all of it."""
 import math
 import os
 import pathlib
@@ -22,7 +22,8 @@ CACHE_BYTES = 8 << 20  # per dataset: some chunks of 1 MiB, so that neighbours a
 
 
 class SelvageFile:
-    """An open file of one of Selvage's formats ("selvage-drafts"). Errors: 66 not there; 65 not ours, truncated, damaged."""
+    """An open file of one of Selvage's formats ("selvage-drafts"). Errors: 66 not there; 65 not ours, truncated,
+    damaged."""
 
     def __init__(self, path, *formats):
         self.path = pathlib.Path(path)
@@ -30,7 +31,8 @@ class SelvageFile:
         try:
             self._file = h5py.File(self.path, "r", rdcc_nbytes=CACHE_BYTES)
         except UNREADABLE as error:
-            raise bad_data(f"{self.path}: damaged ({_first_line(error)}); use another copy, `selvage check` says more") from error
+            raise bad_data(
+                f"{self.path}: damaged ({_first_line(error)}); use another copy, `selvage check` says more") from error
         try:
             self._check_format(formats)
         except Exception:
@@ -55,8 +57,9 @@ class SelvageFile:
             raise bad_data(f"{self.path}: format {self.format}, expected {' or '.join(formats)}; check the path")
         version = self.attributes.get("format_version")
         if version != FORMAT_VERSION:
-            raise bad_data(f"{self.path}: format version {version}, this program reads {FORMAT_VERSION}; use the analysis "
-                           "of the version that wrote it")
+            raise bad_data(
+                f"{self.path}: format version {version}, this program reads {FORMAT_VERSION}; use the analysis "
+                "of the version that wrote it")
 
     def _attributes_of(self, item):
         try:
@@ -65,7 +68,8 @@ class SelvageFile:
             raise self._damaged("its attributes", error) from error
 
     def _damaged(self, what, error):
-        return bad_data(f"{self.path}: {what} cannot be read ({_first_line(error)}); the file is damaged, use another copy")
+        return bad_data(
+            f"{self.path}: {what} cannot be read ({_first_line(error)}); the file is damaged, use another copy")
 
     def names(self, group="/"):
         """Names in a group, sorted; none where there is no such group."""
@@ -143,8 +147,8 @@ class Ragged:
         return arrays
 
     def find(self, example, sample=0):
-        """The first row of this example and sample, in files whose rows are ordered by them; None where there is none. A
-        binary search: some thirty reads of one chunk each in the largest file."""
+        """The first row of this example and sample, in files whose rows are ordered by them; None where there is none.
+        A binary search: some thirty reads of one chunk each in the largest file."""
         first, last = 0, self.rows
         while first < last:
             middle = (first + last) // 2
@@ -182,8 +186,9 @@ def _check_head(path):
     if head.startswith(MAGIC):
         lines = dict(line.split(": ", 1) for line in head.decode("latin-1").splitlines() if ": " in line)
         if lines.get("file_bytes") != str(size):
-            raise bad_data(f"{path}: damaged (it has {size} bytes, {lines.get('file_bytes', 'an unknown number')} were written); "
-                           "use another copy")
+            raise bad_data(
+                f"{path}: damaged (it has {size} bytes, {lines.get('file_bytes', 'an unknown number')} were written); "
+                "use another copy")
     elif not any(head[at:at + 8] == HDF5_SIGNATURE for at in (0, 512, 1024, 2048)):
         raise bad_data(f"{path}: not a file of Selvage (it does not start like HDF5); check the path")
     return size

@@ -4,9 +4,9 @@ import dataclasses
 import re
 
 # Where a run was, not what it computed (README.md, "Stopping and going on"), and where its bits do not depend on it.
-PLACE = ("run.seed", "run.out", "run.walltime", "run.hang_minutes", "grid.data", "grid.transport", "checkpoint.every_steps",
-         "checkpoint.every_minutes", "checkpoint.keep", "checkpoint.writers", "train.shard", "train.threads_per_rank",
-         "train.recompute", "generate.streams", "generate.cache_mib")
+PLACE = ("run.seed", "run.out", "run.walltime", "run.hang_minutes", "grid.data", "grid.transport",
+         "checkpoint.every_steps", "checkpoint.every_minutes", "checkpoint.keep", "checkpoint.writers", "train.shard",
+         "train.threads_per_rank", "train.recompute", "generate.streams", "generate.cache_mib")
 
 
 @dataclasses.dataclass
@@ -21,8 +21,8 @@ class Group:
 
 
 def settings_of(run):
-    """Key -> value of all that makes the setting: the deck without place and seed. The seed in model.from (a start for each
-    seed) is taken out, where it stands last."""
+    """Key -> value of all that makes the setting: the deck without place and seed. The seed in model.from (a start for
+    each seed) is taken out, where it stands last."""
     settings = {}
     for table, keys in run.deck.items():
         _flatten(table, keys, settings)
@@ -54,8 +54,9 @@ def group_runs(runs):
     result = []
     for setting, members in groups:
         namesakes = [other for other, others in groups if others[0].method == members[0].method]
-        extra = [name for name in setting if any(other.get(name) != setting[name] for other in namesakes)
-                 and not name.startswith(("data.", "weave.method"))]
+        extra = [
+            name for name in setting if any(other.get(name) != setting[name]
+                                            for other in namesakes) and not name.startswith(("data.", "weave.method"))]
         label = members[0].method
         if extra:
             label += " (" + ", ".join(f"{name} {setting[name]}" for name in extra[:4]) + ")"
@@ -72,8 +73,9 @@ def _number_namesakes(groups):
 
 
 def tasks_of(runs):
-    """Task name -> its runs. Runs are of one task where they are measured on the same held-out files. A task ("" where there
-    is one) is called by the folder that its runs are in, if that tells tasks apart, else by what of those files' paths does."""
+    """Task name -> its runs. Runs are of one task where they are measured on the same held-out files. A task ("" where
+    there is one) is called by the folder that its runs are in, if that tells tasks apart, else by what of those files'
+    paths does."""
     tasks = {}
     for run in runs:
         tasks.setdefault(tuple(map(str, run.deck_paths("data.heldout"))), []).append(run)

@@ -24,7 +24,8 @@ ROUNDS_SHOWN = 12  # in the table of rounds; where there are more than twice as 
 
 
 def build(runs, baseline=None, samples=20):
-    """The page's text. `samples`: examples of a round in the token view at the most; fewer where runs and rounds are many."""
+    """The page's text. `samples`: examples of a round in the token view at the most; fewer where runs and rounds are
+    many."""
     tasks = {task: group_runs(members) for task, members in tasks_of(runs).items()}
     body, contents = [_head(runs)], []
 
@@ -35,19 +36,28 @@ def build(runs, baseline=None, samples=20):
             body.append(f'<section id="{anchor}"><h2>{html.escape(title)}</h2>{text}</section>')
 
     if len(runs) == 1:
-        section("Rounds", _rounds(runs[0]) + '<p class="note">Loss: mean of the round\'s steps, in nats per target token. The others '
-                "are of the evaluation behind the round, on held-out examples, with 95% intervals (bootstrap over examples).</p>")
+        section(
+            "Rounds",
+            _rounds(runs[0]) + '<p class="note">Loss: mean of the round\'s steps, in nats per target token. The others '
+            "are of the evaluation behind the round, on held-out examples, with 95% intervals (bootstrap over "
+            "examples).</p>"
+        )
     else:
         section("Comparison", _comparison(runs, baseline))
     for title in SECTIONS:
         section(title, "".join(_charts(title, groups, task) for task, groups in tasks.items()))
     section("Tokens", _tokens(runs, samples))
-    section("Deck and events", "".join(_deck(run, len(runs) == 1) for run in _one_of_each(tasks)) + "".join(_events(run) for run in runs[:8]))
+    section(
+        "Deck and events", "".join(_deck(run,
+                                         len(runs) == 1)
+                                   for run in _one_of_each(tasks)) + "".join(_events(run) for run in runs[:8]))
     title = f"Selvage: {runs[0].folder.resolve().name}" if len(runs) == 1 else f"Selvage: {len(runs)} runs"
     body.insert(1, "<nav>" + "".join(contents) + "</nav>")
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<title>{html.escape(title)}</title><style>{(PAGE / "report.css").read_text()}</style></head>\n<body><main>'
-            + "\n".join(body) + f'</main>\n<script>{(PAGE / "report.js").read_text()}</script></body></html>\n')
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{html.escape(title)}</title><style>{(PAGE / "report.css").read_text()}</style></head>\n<body><main>'
+        + "\n".join(body) + f'</main>\n<script>{(PAGE / "report.js").read_text()}</script></body></html>\n')
 
 
 def write(path, text):
@@ -73,7 +83,8 @@ def _head(runs):
     if len(tasks) > 1:
         facts.append(("tasks", str(len(tasks)), ", ".join(tasks)))
     going = [run for run in runs if run.state != "finished"]
-    facts.append(("finished", f"{len(runs) - len(going)} of {len(runs)}", ", ".join(run.folder.name for run in going[:4])))
+    facts.append(
+        ("finished", f"{len(runs) - len(going)} of {len(runs)}", ", ".join(run.folder.name for run in going[:4])))
     facts.append(("time of all sweeps", _duration(sum(numpy.nansum(run.sweeps["seconds"]) for run in runs)), ""))
     return f'<h1>{len(runs)} runs compared</h1><p class="lead">{html.escape(written_by(runs))}</p>' + _facts(facts)
 
@@ -84,22 +95,30 @@ def _head_of_one(run):
     times = {kind: run.seconds_of(kind) for kind in ("generate", "weave", "train", "evaluate")}
     whole = sum(times.values())
     facts = [("state", run.state, f"round {run.rounds} of {planned}, {len(steps['step'])} steps"),
-             ("trained on", f"{_count(run.tokens_of('train'))} tokens", f"{_count(int(steps['target_tokens'].sum()))} of them targets"),
+             ("trained on", f"{_count(run.tokens_of('train'))} tokens",
+              f"{_count(int(steps['target_tokens'].sum()))} of them targets"),
              ("generated", f"{_count(run.tokens_of('generate'))} tokens", "for training"),
-             ("time of sweeps", _duration(whole), f"generation {100 * times['generate'] / whole:.0f}%, training {100 * times['train'] / whole:.0f}%" if whole else "")]
-    for name, text in (("forced_accuracy", "forced accuracy"), ("free_agreement", "free agreement"), ("gap", "gap"), ("rougeL", "ROUGE-L"),
-                       ("exact_match", "exact match")):
+             ("time of sweeps", _duration(whole),
+              f"generation {100 * times['generate'] / whole:.0f}%, training {100 * times['train'] / whole:.0f}%"
+              if whole else "")]
+    for name, text in (("forced_accuracy", "forced accuracy"), ("free_agreement", "free agreement"), ("gap", "gap"),
+                       ("rougeL", "ROUGE-L"), ("exact_match", "exact match")):
         metric = run.metric(name)
-        if metric is not None and len(metric.value) and not math.isnan(metric.value[-1]) and (name != "exact_match" or metric.value.any()):
-            facts.append((text, compare.number(float(metric.value[-1]), 3),
-                          f"{compare.interval(float(metric.low[-1]), float(metric.high[-1]), lambda v: compare.number(v, 3))} after round {metric.round[-1]}"))
-    lead = f"{html.escape(run.method)}; seed {run.seed}; data {html.escape(', '.join(path.name for path in run.deck_paths('data.train')))}. {html.escape(written_by([run]))}"
+        if metric is not None and len(metric.value) and not math.isnan(metric.value[-1]) and (name != "exact_match"
+                                                                                              or metric.value.any()):
+            facts.append((text, compare.number(
+                float(metric.value[-1]), 3
+            ), f"{compare.interval(float(metric.low[-1]), float(metric.high[-1]), lambda v: compare.number(v, 3))} after round {metric.round[-1]}"
+                          ))
+    data = ", ".join(path.name for path in run.deck_paths("data.train"))
+    lead = html.escape(f"{run.method}; seed {run.seed}; data {data}. {written_by([run])}")
     return f'<h1>{html.escape(run.folder.resolve().name)}</h1><p class="lead">{lead}</p>' + _facts(facts)
 
 
 def _facts(facts):
     return '<dl class="facts">' + "".join(
-        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}<small>{html.escape(note)}</small></dd></div>" for name, value, note in facts) + "</dl>"
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}<small>{html.escape(note)}</small></dd></div>"
+        for name, value, note in facts) + "</dl>"
 
 
 def _count(number):
@@ -118,12 +137,15 @@ def _duration(seconds):
 
 def _table(columns, rows, words=1, mark=None):
     """`words`: how many of the first columns are words; `mark`: the cell that makes a row the baseline's."""
+
     def cell(name, i, text):
         text = re.sub(r" (\[.*?\]|\([+−].*?\))", r" <small>\1</small>", html.escape(str(text)))
         return f'<{name}{" class=word" if i < words else ""}>{text}</{name}>'
+
     lines = ["<tr>" + "".join(cell("th", i, name) for i, name in enumerate(columns)) + "</tr>"]
-    lines += [f'<tr{" class=baseline" if mark is not None and mark in row else ""}>' + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>"
-              for row in rows]
+    lines += [
+        f'<tr{" class=baseline" if mark is not None and mark in row else ""}>'
+        + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>" for row in rows]
     return '<div class="scroll"><table>' + "".join(lines) + "</table></div>"
 
 
@@ -131,8 +153,11 @@ def _rounds(run):
     columns, rows = round_table(run, digits=3)
     if len(rows) <= 2 * ROUNDS_SHOWN:
         return _table(columns, rows, words=2)
-    return (_table(columns, rows[-ROUNDS_SHOWN:], words=2) +
-            f"<details><summary>The {len(rows) - ROUNDS_SHOWN} rounds before</summary>{_table(columns, rows[:-ROUNDS_SHOWN], words=2)}</details>")
+    return (
+        _table(columns, rows[-ROUNDS_SHOWN:], words=2) +
+        f"<details><summary>The {len(rows) - ROUNDS_SHOWN} rounds before</summary>"
+        f"{_table(columns, rows[:-ROUNDS_SHOWN], words=2)}</details>"
+    )
 
 
 def _comparison(runs, baseline):
@@ -141,7 +166,8 @@ def _comparison(runs, baseline):
 
     def unfold():
         if folded:
-            parts.append("<details><summary>Intervals and p-values of each metric</summary>" + "".join(folded) + "</details>")
+            parts.append("<details><summary>Intervals and p-values of each metric</summary>" + "".join(folded)
+                         + "</details>")
             folded.clear()
 
     for level, heading, note, columns, rows in comparison_blocks(runs, baseline):
@@ -158,17 +184,22 @@ def _comparison(runs, baseline):
 def _charts(section, groups, task):
     found, labels = [], {group.label for group in groups}
     for chart in SECTIONS[section]:
+
         def draw(axes):
             drawn = chart.draw(axes, groups)
             legend = axes.get_legend()
             if legend and {text.get_text() for text in legend.get_texts()} <= labels:
                 legend.remove()  # the section has one
             return drawn
+
         figure = panel(draw)
         if figure is not None:
             title, caption = chart.texts(groups)
             caption = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-            found.append(f'<figure data-chart="{chart.name}"><h3>{html.escape(title)}</h3>{svg(figure, html.escape(title, quote=True))}{caption}</figure>')
+            found.append(
+                f'<figure data-chart="{chart.name}"><h3>{html.escape(title)}</h3>'
+                f"{svg(figure, html.escape(title, quote=True))}{caption}</figure>"
+            )
     if not found:
         return ""
     heading = f"<h3>{html.escape(task)}</h3>" if task else ""
@@ -178,9 +209,11 @@ def _charts(section, groups, task):
 def _legend(groups):
     if len(groups) == 1 and len(groups[0].runs) == 1:
         return ""
-    seeds = "Lines are means over seeds, bands go from the least to the largest." if any(len(group.runs) > 1 for group in groups) else ""
-    return '<p class="legend">' + "".join(f'<span><i style="background:var(--{role_of(i)})"></i>{html.escape(group.label)}</span>'
-                                          for i, group in enumerate(groups)) + f"<span>{seeds}</span></p>"
+    seeds = "Lines are means over seeds, bands go from the least to the largest." if any(
+        len(group.runs) > 1 for group in groups) else ""
+    return '<p class="legend">' + "".join(
+        f'<span><i style="background:var(--{role_of(i)})"></i>{html.escape(group.label)}</span>'
+        for i, group in enumerate(groups)) + f"<span>{seeds}</span></p>"
 
 
 def _tokens(runs, count):
@@ -194,9 +227,11 @@ def _tokens(runs, count):
             with Samples(run) as source:
                 notes += [source.note] if source.note and source.note not in notes else []
                 pieces = _Pieces(data["pieces"], source.tokenizer)
-                rounds = source.rounds if each >= LEAST_OF_ROUND * (len(source.rounds) + 1) else _ends(source.rounds, each // LEAST_OF_ROUND)
+                rounds = source.rounds if each >= LEAST_OF_ROUND * (len(source.rounds) + 1) else _ends(
+                    source.rounds, each // LEAST_OF_ROUND)
                 of_round = min(count, max(LEAST_OF_ROUND, each // (len(rounds) + 1)))
-                found = [sample for one in rounds for sample in source.of_round(one, of_round)] + source.heldout(of_round)
+                found = [sample for one in rounds
+                         for sample in source.of_round(one, of_round)] + source.heldout(of_round)
                 data["samples"] += [_sample(sample, number, pieces) for sample in found]
         except AnalysisError as error:
             notes.append(f"Not all examples could be read: {error}")
@@ -206,9 +241,13 @@ def _tokens(runs, count):
     filters = "".join(f'<label>{key} <select id="filter-{key}"><option value="">all</option></select></label>\n'
                       for key in ("run", "round", "method", "outcome") if key != "run" or len(runs) > 1)
     encoded = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return (text + "<p>What the model read and wrote, token by token: some examples of each round, spread over its files. Under BASH <i>read</i> is the context "
-            "of the training example; under RAC it is prompt, draft and template. The loss is on gold alone.</p>"
-            + (PAGE / "tokens.html").read_text().replace("{filters}", filters) + f'<script type="application/json" id="samples">{encoded}</script>')
+    return (
+        text +
+        "<p>What the model read and wrote, token by token: some examples of each round, spread over its files. "
+        "Under BASH <i>read</i> is the context "
+        "of the training example; under RAC it is prompt, draft and template. The loss is on gold alone.</p>" +
+        (PAGE / "tokens.html").read_text().replace("{filters}", filters)
+        + f'<script type="application/json" id="samples">{encoded}</script>')
 
 
 def _spread(runs):
@@ -243,14 +282,17 @@ class _Pieces:
 def _sample(sample, run, pieces):
     lines = []
     for line in sample.lines:
-        entry = {"name": line.name, "tokens": [pieces.number(token) for token in line.tokens], "origin": "".join(map(str, line.origin.tolist()))}
+        entry = {
+            "name": line.name, "tokens": [pieces.number(token) for token in line.tokens],
+            "origin": "".join(map(str, line.origin.tolist()))}
         if numpy.isfinite(line.logprob).any():
             entry["surprise"] = [round(-10 * float(value)) if math.isfinite(value) else None for value in line.logprob]
         if line.gold:
             entry["gold"] = {str(i): pieces.text(tokens) for i, tokens in line.gold.items()}
         lines.append(entry)
-    return {"run": run, "round": sample.round, "method": sample.method, "example": sample.example, "sample": sample.sample,
-            "outcome": sample.outcome, "lines": lines}
+    return {
+        "run": run, "round": sample.round, "method": sample.method, "example": sample.example, "sample": sample.sample,
+        "outcome": sample.outcome, "lines": lines}
 
 
 def _one_of_each(tasks):
@@ -267,7 +309,10 @@ def _events(run):
     steps, sizes, seconds = run.checkpoints()
     note = ""
     if len(steps):
-        note = (f'<p class="note">{len(steps)} checkpoints of {sizes[-1] / 2**20:.1f} MiB held the run up for {seconds.sum():.2f} s in all, '
-                f"{seconds.max():.2f} s at the longest.</p>")
+        note = (
+            f'<p class="note">{len(steps)} checkpoints of {sizes[-1] / 2**20:.1f} MiB held the run up for '
+            f'{seconds.sum():.2f} s in all, '
+            f"{seconds.max():.2f} s at the longest.</p>")
     shown = rows if len(rows) <= 200 else rows[:20] + rows[-180:]
-    return f"<details><summary>Events of {html.escape(run.folder.name)} ({len(rows)})</summary>{note}{_table(('kind', 'time', 'event'), shown, words=3)}</details>"
+    table = _table(("kind", "time", "event"), shown, words=3)
+    return f"<details><summary>Events of {html.escape(run.folder.name)} ({len(rows)})</summary>{note}{table}</details>"

@@ -18,9 +18,10 @@ UNIT = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 @dataclasses.dataclass
 class Metric:
-    """One metric over the run's evaluations. step, round: int64 (evaluations,); value, low, high: float64 (evaluations,),
-    NaN where it has no value; low and high are the 95% interval (bootstrap over held-out examples). by_position: float64
-    (evaluations, bins) and count: int64 (evaluations, bins), examples that count there; both None where it has no curve."""
+    """One metric over the run's evaluations. step, round: int64 (evaluations,); value, low, high: float64
+    (evaluations,), NaN where it has no value; low and high are the 95% interval (bootstrap over held-out examples).
+    by_position: float64 (evaluations, bins) and count: int64 (evaluations, bins), examples that count there; both None
+    where it has no curve."""
     name: str
     step: numpy.ndarray
     round: numpy.ndarray
@@ -32,9 +33,9 @@ class Metric:
 
 
 class Run:
-    """`steps` and `sweeps`: column name -> array (rows,), as README.md, "Files", lists them (losses in nats, seconds in s,
-    `kind` str); `sweeps["communication"]` and `busy_by_rank` are NaN where a file has none. `events`: list of (time, kind,
-    text); `memory`: name -> bytes. The log is a snapshot: a run that goes on replaces the file whole."""
+    """`steps` and `sweeps`: column name -> array (rows,), as README.md, "Files", lists them (losses in nats, seconds in
+    s, `kind` str); `sweeps["communication"]` and `busy_by_rank` are NaN where a file has none. `events`: list of (time,
+    kind, text); `memory`: name -> bytes. The log is a snapshot: a run that goes on replaces the file whole."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -44,7 +45,8 @@ class Run:
         if not self.folder.is_dir():
             raise missing(f"{self.folder}: no such folder; give the output folder of a run")
         if not path.exists():
-            raise missing(f"{self.folder}: no run.h5 in it; it is not the output folder of a run, or the run has just begun")
+            raise missing(
+                f"{self.folder}: no run.h5 in it; it is not the output folder of a run, or the run has just begun")
         with SelvageFile(path, "selvage-run") as file:
             self.attributes = {name: value for name, value in file.attributes.items() if name != "deck"}
             self.deck_text = str(file.attributes.get("deck", ""))
@@ -53,8 +55,9 @@ class Run:
             self.sweeps = self._columns(file, "/sweeps", SWEEP_COLUMNS)
             self._add_newer_columns(file)
             self._complete_training_times()
-            self._metrics = {name: self._metric(file, name) for name in file.names("/evaluations")
-                             if not name.endswith("_by_position")}
+            self._metrics = {
+                name: self._metric(file, name)
+                for name in file.names("/evaluations") if not name.endswith("_by_position")}
             events = self._columns(file, "/events", ("time", "kind", "text"))
             self.events = list(zip(*(events[name].tolist() for name in ("time", "kind", "text"))))
             self.memory = {}
@@ -66,13 +69,15 @@ class Run:
         try:
             return tomllib.loads(self.deck_text)
         except tomllib.TOMLDecodeError as error:
-            raise bad_data(f"{path}: its attribute deck is not TOML ({error}); the file is damaged, use another copy") from error
+            raise bad_data(
+                f"{path}: its attribute deck is not TOML ({error}); the file is damaged, use another copy") from error
 
     @staticmethod
     def _columns(file, group, names):
         columns = {name: file.read(f"{group}/{name}") for name in names}
         if len({numpy.shape(column)[:1] for column in columns.values()}) > 1:
-            raise bad_data(f"{file.path}: the columns of {group} differ in length; the file is damaged, use another copy")
+            raise bad_data(
+                f"{file.path}: the columns of {group} differ in length; the file is damaged, use another copy")
         return columns
 
     def _add_newer_columns(self, file):
@@ -171,7 +176,9 @@ class Run:
 
     def round_files(self, part):
         """Round -> path of "drafts" or "woven" files, as far as they are written."""
-        return {int(path.stem[6:]): path for path in sorted((self.folder / part).glob("round-*.h5")) if path.stem[6:].isdigit()}
+        return {
+            int(path.stem[6:]): path
+            for path in sorted((self.folder / part).glob("round-*.h5")) if path.stem[6:].isdigit()}
 
 
 def position_bins(bins):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples with the origin of every token, out of drafts and woven files of any size: rows are found by their offsets, and
-only those that are asked for are read."""
+"""Examples with the origin of every token, out of drafts and woven files of any size: rows are found by their offsets,
+and only those that are asked for are read."""
 import dataclasses
 import difflib
 
@@ -20,7 +20,8 @@ FINISH = ("end of answer", "length", "context")
 @dataclasses.dataclass
 class Line:
     """Tokens that belong together. tokens: int32 (n,); origin: uint8 (n,), indices of ORIGINS; logprob: float32 (n,) in
-    nats under the model, NaN where no file has it; gold: position -> gold tokens that stand there instead of the own."""
+    nats under the model, NaN where no file has it; gold: position -> gold tokens that stand there instead of the
+    own."""
     name: str
     tokens: numpy.ndarray
     origin: numpy.ndarray
@@ -54,7 +55,8 @@ def differing(own, gold):
 
 def aligned(own, gold):
     """Position -> gold tokens that stand in the place of an own token that differs, where the two have no common
-    positions: by the matching blocks of both. A stretch of own tokens shares the stretch of gold behind the same match."""
+    positions: by the matching blocks of both. A stretch of own tokens shares the stretch of gold behind the same
+    match."""
     found = {}
     matcher = difflib.SequenceMatcher(None, [int(t) for t in own], [int(t) for t in gold], autojunk=False)
     for kind, begin, end, gold_begin, gold_end in matcher.get_opcodes():
@@ -86,7 +88,8 @@ class Samples:
         return Ragged(self._open[path])
 
     def of_round(self, round_number, count=10, seed=1):
-        """`count` examples of a round, spread over the whole file, one at random (by seed) in each of its equal parts."""
+        """`count` examples of a round, spread over the whole file, one at random (by seed) in each of its equal
+        parts."""
         if round_number in self._woven:
             table = self._ragged(self._woven[round_number], "selvage-woven")
             rows = spread_rows(table.rows, count, seed)
@@ -117,7 +120,9 @@ class Samples:
             lines.append(line("read", tokens[prompt:], origin[prompt:], gold=differs))
             if draft is not None:
                 free = self._attribute(round_number, "kind") == "free"
-                lines.append(line("own", draft[0], OWN, draft[1], aligned(draft[0], gold) if free else differing(draft[0], gold)))
+                lines.append(
+                    line("own", draft[0], OWN, draft[1],
+                         aligned(draft[0], gold) if free else differing(draft[0], gold)))
             outcome = "own tokens differ" if differs else "own tokens as gold" if own.any() else "all gold"
         elif method == 2:
             read = slice(prompt, start + 1)
@@ -150,8 +155,8 @@ class Samples:
         return "" if reason == 0 else ", cut by " + FINISH[min(reason, 2)]
 
     def _right_or_wrong(self, own, gold):
-        right = is_right(self.tokenizer.decode(own), self.tokenizer.decode(gold), self.run.key("evaluate.extract", "all"),
-                         self.run.key("evaluate.right_rougeL", 0))
+        right = is_right(self.tokenizer.decode(own), self.tokenizer.decode(gold),
+                         self.run.key("evaluate.extract", "all"), self.run.key("evaluate.right_rougeL", 0))
         return "right" if right else "wrong"
 
     def _rejected(self, round_number, woven, count, seed):
@@ -180,9 +185,10 @@ class Samples:
                           [line("draft", tokens, OWN, logprob)])
         prompt, gold = pair
         outcome = prefix + self._right_or_wrong(tokens, gold) + self._ending(round_number, row)
-        return Sample(round_number, self._method(table), example, sample, outcome,
-                      [line("prompt", prompt, PROMPT), line("draft", tokens, OWN, logprob, aligned(tokens, gold)),
-                       line("gold", gold, GOLD)])
+        return Sample(round_number, self._method(table), example, sample, outcome, [
+            line("prompt", prompt, PROMPT),
+            line("draft", tokens, OWN, logprob, aligned(tokens, gold)),
+            line("gold", gold, GOLD)])
 
     @staticmethod
     def _method(table):
@@ -223,12 +229,15 @@ class Samples:
             tokens, logprob = table.row(row, "/tokens", "/logprob")
             turn = int(table.file.read("/turn", row, row + 1)[0])
             gold = pair[1] if pair else []
-            lines.append(line(f"correction {turn}" if turn else "draft", tokens, OWN, logprob, aligned(tokens, gold) if pair else {}))
+            lines.append(
+                line(f"correction {turn}" if turn else "draft", tokens, OWN, logprob,
+                     aligned(tokens, gold) if pair else {}))
             right.append(pair is not None and self._right_or_wrong(tokens, gold) == "right")
         if pair is None:
             return Sample(0, "heldout", example, sample, "gold unknown", lines)
         return Sample(0, "heldout", example, sample, outcome_of_turns(right),
-                      [line("prompt", pair[0], PROMPT), *lines, line("gold", pair[1], GOLD)])
+                      [line("prompt", pair[0], PROMPT), *lines,
+                       line("gold", pair[1], GOLD)])
 
 
 def outcome_of_turns(right):

@@ -43,8 +43,8 @@ def mean_interval(values, level=0.95):
 
 
 def paired_t(differences):
-    """(mean, low, high, p) of paired differences: 95% interval and two-sided p by Student's t; NaN for fewer than two, and
-    p = 1 where all are 0 (0 where all are the same and not 0)."""
+    """(mean, low, high, p) of paired differences: 95% interval and two-sided p by Student's t; NaN for fewer than two,
+    and p = 1 where all are 0 (0 where all are the same and not 0)."""
     differences = numpy.asarray(differences, dtype=float)
     mean, low, high = mean_interval(differences)
     if len(differences) < 2:
@@ -66,7 +66,8 @@ def paired_bootstrap(differences, resamples=RESAMPLES, seed=1):
     at_once = max(1, 2**22 // len(differences))
     for begin in range(0, resamples, at_once):
         end = min(resamples, begin + at_once)
-        means[begin:end] = differences[random.integers(0, len(differences), (end - begin, len(differences)))].mean(axis=1)
+        means[begin:end] = differences[random.integers(0, len(differences),
+                                                       (end - begin, len(differences)))].mean(axis=1)
     low, high = numpy.percentile(means, (2.5, 97.5))
     smaller = min(float((means <= 0).mean()), float((means >= 0).mean()))
     return float(differences.mean()), float(low), float(high), min(1.0, max(2 * smaller, 1 / resamples))

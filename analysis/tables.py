@@ -13,7 +13,8 @@ from .statistics import RESAMPLES
 def markdown(columns, rows):
     widths = [max(len(str(row[i])) for row in [columns, *rows]) for i in range(len(columns))]
     lines = [columns, ["-" * width for width in widths], *rows]
-    return "\n".join("| " + " | ".join(str(cell).ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(str(cell).ljust(width) for cell, width in zip(line, widths)) + " |"
+                     for line in lines)
 
 
 def separated(columns, rows):
@@ -22,7 +23,8 @@ def separated(columns, rows):
     return buffer.getvalue().rstrip("\n")
 
 
-ROUND_METRICS = ("forced_nll", "forced_accuracy", "forced_agreement", "free_agreement", "gap", "rougeL", "exact_match", "correction_rate")
+ROUND_METRICS = ("forced_nll", "forced_accuracy", "forced_agreement", "free_agreement", "gap", "rougeL", "exact_match",
+                 "correction_rate")
 
 
 def round_table(run, metrics=None, digits=4):
@@ -34,7 +36,10 @@ def round_table(run, metrics=None, digits=4):
     rows = []
     for number in rounds:
         losses = run.steps["loss"][run.steps["round"] == number]
-        row = [str(number), run.method_of(number) if number else "–", compare.number(float(losses.mean()), digits) if len(losses) else "–"]
+        row = [
+            str(number),
+            run.method_of(number) if number else "–",
+            compare.number(float(losses.mean()), digits) if len(losses) else "–"]
         for metric in known:
             at = numpy.nonzero(metric.round == number)[0]
             if len(at) == 0 or not numpy.isfinite(metric.value[at[0]]):
@@ -46,19 +51,27 @@ def round_table(run, metrics=None, digits=4):
     return ["round", "method", "loss", *(metric.name for metric in known)], rows
 
 
-SEED_NOTE = ("n: seeds. Interval of a mean: Student's t over seeds (*: one seed, bootstrap over its held-out examples, from its run log). Difference to the "
-             "baseline: runs of the same seed are pairs; interval and p of a paired t test over seeds (none for one seed). p (Holm): adjusted for the "
-             "settings compared in the metric.")
-EXAMPLE_NOTE = ("All held-out examples, answered greedily and scored after the run. Each example's difference is averaged over the seeds; paired bootstrap over "
-                f"examples ({RESAMPLES} resamples): it speaks for these trained models, not for other seeds.")
+SEED_NOTE = (
+    "n: seeds. Interval of a mean: Student's t over seeds (*: one seed, bootstrap over its held-out examples, from its "
+    "run log). Difference to the baseline: runs of the same seed are pairs; interval and p of a paired t test over "
+    "seeds (none for one seed). p (Holm): adjusted for the "
+    "settings compared in the metric.")
+EXAMPLE_NOTE = (
+    "All held-out examples, answered greedily and scored after the run. Each example's difference is averaged over "
+    "the seeds; paired bootstrap over "
+    f"examples ({RESAMPLES} resamples): it speaks for these trained models, not for other seeds.")
 
-MARK_NOTE = " In the overview: means, in brackets the difference to the baseline; † p (Holm) < 0.05; ↑ more is better, ↓ less is better."
+MARK_NOTE = (" In the overview: means, in brackets the difference to the baseline; † p (Holm) < 0.05; ↑ more is better, "
+             "↓ less is better.")
 
 
 def written_by(runs):
     """Which programs wrote the runs, and when the last wrote."""
-    versions = sorted({f"Selvage {run.attributes.get('selvage_version', '?')} (commit {str(run.attributes.get('git_commit', '?'))[:12]})" for run in runs})
-    return "Written by " + " and ".join(versions) + " until " + max(str(run.attributes.get("created", "?")) for run in runs) + "."
+    versions = sorted({
+        f"Selvage {run.attributes.get('selvage_version', '?')} (commit {str(run.attributes.get('git_commit', '?'))[:12]})"
+        for run in runs})
+    return "Written by " + " and ".join(versions) + " until " + max(
+        str(run.attributes.get("created", "?")) for run in runs) + "."
 
 
 def comparison_blocks(runs, baseline=None, metrics=None):
@@ -73,23 +86,27 @@ def comparison_blocks(runs, baseline=None, metrics=None):
         by_seed = [] if last is None else compare.compare_seeds(groups, base, last, metrics)
         by_example, note = compare.compare_examples(groups, base)
         if by_seed:
-            blocks.append((2, f"{prefix}after round {last}, over seeds", SEED_NOTE + MARK_NOTE, *_overview(by_seed, base)))
+            blocks.append(
+                (2, f"{prefix}after round {last}, over seeds", SEED_NOTE + MARK_NOTE, *_overview(by_seed, base)))
         blocks += [_block(comparison, base) for comparison in by_seed]
         if metrics is None:
             heading = f"{prefix}by held-out example"
-            blocks.append((2, heading, EXAMPLE_NOTE + MARK_NOTE, *_overview(by_example, base)) if by_example else (2, heading, note, (), ()))
+            blocks.append((2, heading, EXAMPLE_NOTE + MARK_NOTE,
+                           *_overview(by_example, base)) if by_example else (2, heading, note, (), ()))
             blocks += [_block(comparison, base) for comparison in by_example]
     return blocks
 
 
 def _overview(comparisons, base):
     """(columns, rows): the settings' means, and their differences to the baseline."""
-    columns = ["setting", *(f"{comparison.metric} {'↑' if comparison.more_is_better else '↓'}" for comparison in comparisons)]
+    columns = [
+        "setting", *(f"{comparison.metric} {'↑' if comparison.more_is_better else '↓'}" for comparison in comparisons)]
     rows = []
     for i, first in enumerate(comparisons[0].entries):
         cells = [comparison.entries[i] for comparison in comparisons]
-        rows.append([first.label] + [compare.number(cell.mean) + ("" if i == base else f" ({compare.signed(cell.difference[0])})") +
-                                     (" †" if cell.adjusted < 0.05 else "") for cell in cells])
+        rows.append([first.label] + [
+            compare.number(cell.mean) + ("" if i == base else f" ({compare.signed(cell.difference[0])})")
+            + (" †" if cell.adjusted < 0.05 else "") for cell in cells])
     return columns, rows
 
 

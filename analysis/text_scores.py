@@ -66,7 +66,8 @@ def exact_match(prediction, reference, rule="all"):
 
 
 def is_right(prediction, reference, rule, right_rouge_l):
-    """What the run's evaluations call right: an exact match or, where evaluate.right_rougeL is set, that likeness to gold."""
+    """What the run's evaluations call right: an exact match or, where evaluate.right_rougeL is set, that likeness to
+    gold."""
     if right_rouge_l > 0:
         return rouge_l(prediction, reference) >= right_rouge_l
     return exact_match(prediction, reference, rule)

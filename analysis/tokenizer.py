@@ -32,14 +32,16 @@ class Tokenizer:
 
     @classmethod
     def of_run(cls, run):
-        """Of the run's data or, where that is gone, its newest checkpoint; (tokenizer, note), the note says what was amiss."""
+        """Of the run's data or, where that is gone, its newest checkpoint; (tokenizer, note), the note says what was
+        amiss."""
         paths = [*run.deck_paths("data.train"), *sorted((run.folder / "checkpoints").glob("step-*.h5"), reverse=True)]
         for path in paths:
             try:
                 return cls.of_file(path), ""
             except AnalysisError:
                 continue
-        return cls.none(), "The data files of this run are not where its deck says, and no checkpoint is left: tokens are shown as ids."
+        return cls.none(
+        ), "The data files of this run are not where its deck says, and no checkpoint is left: tokens are shown as ids."
 
     def decode(self, tokens):
         """Text of ids; special tokens vanish, bytes that are not UTF-8 become U+FFFD."""
@@ -51,8 +53,8 @@ class Tokenizer:
         return self.pieces[token] if 0 <= token < len(self.pieces) and token not in self.special else b""
 
     def show(self, token):
-        """One token for the eye: its text, <end> for a special one, \\xNN for bytes that are no text alone, [id] without a
-        table."""
+        """One token for the eye: its text, <end> for a special one, \\xNN for bytes that are no text alone, [id]
+        without a table."""
         token = int(token)
         if token in self.special:
             return f"<{self.special[token]}>"

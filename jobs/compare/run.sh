@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # jobs/compare/run.sh [--slurm PROFILE] [--set KEY=VALUE]...
-# Does training on own tokens help? Each task and seed gets one start, trained plainly, from which every method goes on for
-# the same number of steps of the same number of tokens; then all held-out examples are answered and scored, and
-# out/compare has compare.md and report.html. Run it again and it goes on from where it was. jobs/compare/README.md says more.
-#   --slurm PROFILE  submits job arrays (a task of an array for each seed) by slurm/submit.sh instead of running here
-# What stands behind goes to every run. Of the environment (defaults):
+# Does training on own tokens help? Each task and seed gets one start, trained plainly, from which every method goes on
+# for the same number of steps of the same number of tokens; then all held-out examples are answered and scored, and
+# out/compare has compare.md and report.html. Run it again and it goes on from where it was. jobs/compare/README.md says
+# more.   --slurm PROFILE  submits job arrays (a task of an array for each seed) by slurm/submit.sh instead of running
+# here What stands behind goes to every run. Of the environment (defaults):
 #   SELVAGE_TASKS    "debian arithmetic"          SELVAGE_START_ROUNDS  4   rounds of plain training before
 #   SELVAGE_METHODS  "none bash-forced bash-mixed rac both"
 #   SELVAGE_SEEDS    "1 2 3"                      SELVAGE_ROUNDS        3   rounds of the method
@@ -81,14 +81,16 @@ make_data() {
 # words_of_start SEED, words_of_method METHOD SEED TASK: the words of a run behind its deck, to `words`. A start has a
 # seed of its own, so that the methods after it see the data in another order.
 words_of_start() {
-  words=(--set 'weave.method="none"' --set "run.seed=100$1" --set "run.rounds=$start_rounds" --set "train.steps_per_round=$steps")
+  words=(--set 'weave.method="none"' --set "run.seed=100$1" --set "run.rounds=$start_rounds"
+    --set "train.steps_per_round=$steps")
 }
 words_of_method() {
   local start
   start=$(realpath -m "$out/$3/start-$2/checkpoints")/$(printf 'step-%08d.h5' $((start_rounds * steps)))
   words=()
   words_of "$(settings "$1")"
-  words+=(--set "run.seed=$2" --set "run.rounds=$rounds" --set "train.steps_per_round=$steps" --set "model.from=\"$start\"")
+  words+=(--set "run.seed=$2" --set "run.rounds=$rounds" --set "train.steps_per_round=$steps"
+    --set "model.from=\"$start\"")
 }
 
 submit() {
@@ -96,7 +98,8 @@ submit() {
   array=$(echo $seeds | tr ' ' ,)
   for task in $tasks; do
     words_of_start %a
-    starts=$(slurm/submit.sh "$profile" --parsable --array="$array" -- jobs/compare/$task.toml --out "$out/$task/start-%a" "${words[@]}" "$@")
+    starts=$(slurm/submit.sh "$profile" --parsable --array="$array" -- \
+      jobs/compare/$task.toml --out "$out/$task/start-%a" "${words[@]}" "$@")
     for method in $methods; do
       words_of_method $method %a $task
       job=$(slurm/submit.sh "$profile" --parsable --array="$array" --dependency=aftercorr:"${starts%%;*}" -- \
@@ -120,13 +123,13 @@ run_one() {
 
 # answer_heldout TASK FOLDER: greedy answers with one correction turn, and scores, of all held-out examples.
 answer_heldout() {
-  local data folder=$2 checkpoint
+  local data folder=$2 checkpoint ranks=${SELVAGE_RANKS:-2}
   data=$(data_of "$1")/heldout.h5
   checkpoint=$folder/checkpoints/$(printf 'step-%08d.h5' $((rounds * steps)))
   mkdir -p "$folder/heldout"
-  [ -f "$folder/heldout/drafts.h5" ] || selvage_parallel "${SELVAGE_RANKS:-2}" "$selvage" generate "$checkpoint" --data "$data" \
+  [ -f "$folder/heldout/drafts.h5" ] || selvage_parallel "$ranks" "$selvage" generate "$checkpoint" --data "$data" \
     --output "$folder/heldout/drafts.h5" --turns 1 --set generate.temperature=0
-  [ -f "$folder/heldout/scores.h5" ] || selvage_parallel "${SELVAGE_RANKS:-2}" "$selvage" score "$checkpoint" --data "$data" \
+  [ -f "$folder/heldout/scores.h5" ] || selvage_parallel "$ranks" "$selvage" score "$checkpoint" --data "$data" \
     --output "$folder/heldout/scores.h5"
 }
 

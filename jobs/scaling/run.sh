@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # jobs/scaling/run.sh [--set KEY=VALUE]...
-# How a job scales over ranks: the same job on more ranks of the data axis and of the tensor axis (strong), and a batch that grows
-# with the ranks of the data axis (weak). Ends with a table and out/scaling/scaling.png: tokens/s, efficiency and the share of
-# communication. What stands there is not measured again; run it where nothing else runs. Of the environment (defaults):
-#   SELVAGE_RANKS  1 2 4 ... up to the cores, or the tasks of the Slurm job    SELVAGE_OUT   out/scaling
-#   SELVAGE_DECK   jobs/scaling/scaling.toml                                   SELVAGE_AXES  "data tensor"
+# How a job scales over ranks: the same job on more ranks of the data axis and of the tensor axis (strong), and a batch
+# that grows with the ranks of the data axis (weak). Ends with a table and out/scaling/scaling.png: tokens/s, efficiency
+# and the share of communication. What stands there is not measured again; run it where nothing else runs. Of the
+# environment (defaults):   SELVAGE_RANKS  1 2 4 ... up to the cores, or the tasks of the Slurm job    SELVAGE_OUT
+# out/scaling   SELVAGE_DECK   jobs/scaling/scaling.toml                                   SELVAGE_AXES  "data tensor"
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source jobs/setup.sh

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed, efficiency and communication by ranks: table.py DIR with DIR/{strong,weak}-AXIS-RANKS/run.h5; writes DIR/scaling.png."""
+"""Speed, efficiency and communication by ranks: table.py DIR with DIR/{strong,weak}-AXIS-RANKS/run.h5; writes
+DIR/scaling.png."""
 import pathlib
 import sys
 
@@ -11,17 +12,19 @@ from analysis import AnalysisError, Run
 from analysis.style import PANEL, SETTINGS, color
 from analysis.tables import markdown
 
-COLUMNS = ("scaling", "axis", "ranks", "training tokens/s", "efficiency", "communication", "generation tokens/s", "efficiency", "evaluation s")
+COLUMNS = ("scaling", "axis", "ranks", "training tokens/s", "efficiency", "communication", "generation tokens/s",
+           "efficiency", "evaluation s")
 
 
 def measured(run):
-    """Training tokens/s (of the median step: the first ones warm up), share of communication, generation tokens/s, seconds of
-    an evaluation."""
+    """Training tokens/s (of the median step: the first ones warm up), share of communication, generation tokens/s,
+    seconds of an evaluation."""
     tokens = run.tokens_of("train") / len(run.steps["step"])
-    return {"train": tokens / float(numpy.median(run.steps["seconds"])),
-            "communication": float(numpy.nanmean(run.sweep_rounds("train", "communication")[1])),
-            "generate": run.tokens_of("generate") / run.seconds_of("generate"),
-            "evaluate": float(numpy.mean(run.sweep_rounds("evaluate")[1]))}
+    return {
+        "train": tokens / float(numpy.median(run.steps["seconds"])),
+        "communication": float(numpy.nanmean(run.sweep_rounds("train", "communication")[1])),
+        "generate": run.tokens_of("generate") / run.seconds_of("generate"),
+        "evaluate": float(numpy.mean(run.sweep_rounds("evaluate")[1]))}
 
 
 def series(folder):
@@ -51,8 +54,9 @@ def table(found):
     rows = []
     for (scaling, axis), by_ranks in found.items():
         for ranks, values in by_ranks.items():
-            rows.append((scaling, axis, ranks, f"{values['train']:.0f}", percent(efficiency(by_ranks, ranks, "train")), percent(values["communication"]),
-                         f"{values['generate']:.0f}", percent(efficiency(by_ranks, ranks, "generate")), f"{values['evaluate']:.2f}"))
+            rows.append((scaling, axis, ranks, f"{values['train']:.0f}", percent(efficiency(by_ranks, ranks, "train")),
+                         percent(values["communication"]), f"{values['generate']:.0f}",
+                         percent(efficiency(by_ranks, ranks, "generate")), f"{values['evaluate']:.2f}"))
     return markdown(COLUMNS, rows)
 
 
@@ -63,7 +67,8 @@ def plot(found, path):
         for i, ((scaling, axis), rows) in enumerate(found.items()):
             ranks = list(rows)
             for place, kind in zip(panels, ("train", "generate")):
-                place.plot(ranks, [100 * efficiency(rows, n, kind) for n in ranks], "o-", color=color(i), label=f"{scaling}, {axis} axis")
+                place.plot(ranks, [100 * efficiency(rows, n, kind) for n in ranks], "o-", color=color(i),
+                           label=f"{scaling}, {axis} axis")
             panels[2].plot(ranks, [100 * rows[n]["communication"] for n in ranks], "o-", color=color(i))
         for place, title, label in zip(panels, ("Training", "Generation", "Exposed communication in training"),
                                        ("efficiency, %", "efficiency, %", "% of the ranks' time")):

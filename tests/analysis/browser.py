@@ -9,7 +9,8 @@ import subprocess
 import tempfile
 import time
 
-PROGRAM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+PROGRAM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+               None)
 
 
 class Chromium:
@@ -20,12 +21,16 @@ class Chromium:
         self._folder = tempfile.mkdtemp(prefix="selvage-chromium-")
         to_read, self._commands = os.pipe()
         self._answers, to_write = os.pipe()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--no-first-run",
-                 "--disable-background-networking", "--disable-extensions", f"--user-data-dir={self._folder}", "about:blank"]
-        # The protocol is spoken on descriptors 3 and 4. Where they are to come from may be 3 or 4 itself: by way of higher ones.
+        flags = [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
+            "--no-first-run", "--disable-background-networking", "--disable-extensions",
+            f"--user-data-dir={self._folder}", "about:blank"]
+        # The protocol is spoken on descriptors 3 and 4. Where they are to come from may be 3 or 4 itself: by way of
+        # higher ones.
         shell = f'exec 8<&{to_read} 9>&{to_write} && exec "$@" 3<&8 4>&9 8<&- 9>&-'
-        self._process = subprocess.Popen(["bash", "-c", shell, "chromium", PROGRAM, *flags], pass_fds=(to_read, to_write),
-                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(["bash", "-c", shell, "chromium", PROGRAM, *flags],
+                                         pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL)
         os.close(to_read)
         os.close(to_write)
         self._number, self._buffer, self._session = 0, b"", None
@@ -80,8 +85,10 @@ class Chromium:
             self.requests.append(parameters["request"]["url"])
 
     def open(self, path, width=1280, dark=False, media=""):
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
-        self.call("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width
+                  < 600)
+        self.call("Emulation.setEmulatedMedia", media=media,
+                  features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         self._last_event = None
         self.call("Page.navigate", url=path.resolve().as_uri())
         while self.evaluate("document.readyState") != "complete" or self.evaluate("location.protocol") != "file:":
@@ -98,9 +105,13 @@ class Chromium:
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         if selector:
-            clip.update(self.evaluate("(() => { const b = document.querySelector(%s).getBoundingClientRect(); return {x: b.x + scrollX, y: b.y + scrollY, "
-                                      "width: b.width, height: b.height}; })()" % json.dumps(selector)))
-        return base64.b64decode(self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"])
+            clip.update(
+                self.evaluate(
+                    "(() => { const b = document.querySelector(%s).getBoundingClientRect(); return {x: b.x + scrollX, "
+                    "y: b.y + scrollY, "
+                    "width: b.width, height: b.height}; })()" % json.dumps(selector)))
+        return base64.b64decode(
+            self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"])
 
     def pdf(self):
         return base64.b64decode(self.call("Page.printToPDF", printBackground=False)["data"])

@@ -16,12 +16,14 @@ from helpers import ROOT, command, temporary, write_file, write_run
 from analysis import AnalysisError, Ragged, Run, Samples, SelvageFile
 
 TRIALS = int(os.environ.get("SELVAGE_TRIALS", 120))  # damaged files
-DECK = '[run]\nrounds = 2\n[weave]\nmethod = "rac"\n[data]\ntrain = ["/gone/train.h5"]\nheldout = ["/gone/heldout.h5"]\n'
+DECK = ('[run]\nrounds = 2\n[weave]\nmethod = "rac"\n'
+        '[data]\ntrain = ["/gone/train.h5"]\nheldout = ["/gone/heldout.h5"]\n')
 ROWS, LENGTH = 4_000_000, 300  # tokens, logprob and sampled_logprob together 14 GB, most of it holes
 
 
 def large_drafts(path):
-    """A drafts file of 14 GB in which the rows that `written` names have tokens; the rest of the token datasets is holes."""
+    """A drafts file of 14 GB in which the rows that `written` names have tokens; the rest of the token datasets is
+    holes."""
     written = range(0, ROWS, ROWS // 50)
     with h5py.File(path, "w", libver=("earliest", "v110")) as file:
         file.attrs.update({"format": "selvage-drafts", "format_version": 1, "kind": "free", "method": "rac"})
@@ -31,13 +33,15 @@ def large_drafts(path):
         for name, kind in (("sample", "i4"), ("turn", "i4"), ("finish_reason", "u1")):
             file.create_dataset(name, (ROWS,), kind, **chunk)
         for name, kind in (("tokens", "i4"), ("logprob", "f4"), ("sampled_logprob", "f4")):
-            data = file.create_dataset(name, (ROWS * LENGTH,), kind)  # contiguous: the file system keeps what is not written as holes
+            data = file.create_dataset(name, (ROWS * LENGTH,),
+                                       kind)  # contiguous: the file system keeps what is not written as holes
             for row in written:
                 data[row * LENGTH:(row + 1) * LENGTH] = numpy.arange(LENGTH) + row
     return written
 
 
 class Refused(unittest.TestCase):
+
     @classmethod
     def setUpClass(cls):
         cls.folder = temporary()
@@ -116,12 +120,14 @@ class Refused(unittest.TestCase):
         self.assertIn("/tokens", str(caught.exception))
 
     def test_command_line(self):
-        for words in ((), ("nothing",), ("table",), ("report", self.out, "--baseline"), ("plot", self.out, "--charts", "nonsense"), ("table", self.out, "--metrics", "x")):
+        for words in ((), ("nothing",), ("table",), ("report", self.out, "--baseline"),
+                      ("plot", self.out, "--charts", "nonsense"), ("table", self.out, "--metrics", "x")):
             self.assertEqual(command(*words)[0], 64, words)
         self.assertEqual(command("report", self.out, "-o", self.folder / "no" / "such" / "r.html")[0], 74)
 
 
 class Going(unittest.TestCase):
+
     def test_run_that_goes_on(self):
         """Only what is written to its end counts; the rest is not there yet."""
         folder = temporary()
@@ -170,13 +176,17 @@ class Large(unittest.TestCase):
                 self.assertEqual(table.find(example), example)
             self.assertIsNone(table.find(ROWS))
             self.assertIsNone(table.find(17, 1))
-            numpy.testing.assert_array_equal(table.row(self.written[7], "/tokens")[0], numpy.arange(LENGTH) + self.written[7])
+            numpy.testing.assert_array_equal(
+                table.row(self.written[7], "/tokens")[0],
+                numpy.arange(LENGTH) + self.written[7])
         self.assertLess(self.bytes_read() - before, 300e6)
         self.assertLess(time.monotonic() - start, 5)
 
     def test_report_in_little_memory(self):
+
         def limit():
             resource.setrlimit(resource.RLIMIT_DATA, (600 << 20, 600 << 20))
+
         words = [sys.executable, "-B", "-m", "analysis", "report", str(self.out), "-o", str(self.folder / "large.html")]
         result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, preexec_fn=limit,
                                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})

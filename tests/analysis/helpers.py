@@ -14,7 +14,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/runs")]
 
 def command(*words, timeout=60):
     """Runs python3 -m analysis; returns (exit code, standard output, standard error)."""
-    result = subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    result = subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, words)], cwd=ROOT, capture_output=True,
+                            text=True, timeout=timeout)
     return result.returncode, result.stdout, result.stderr
 
 
@@ -31,12 +32,15 @@ def write_run(folder, deck, evaluations=None, steps=4, seconds=0.5, sweeps=(), e
     """OUT/run.h5. evaluations: metric -> (value, low, high) by round from 0; sweeps: (kind, round, tokens, seconds)."""
     folder.mkdir(parents=True, exist_ok=True)
     step = numpy.arange(1, steps + 1)
-    datasets = {f"steps/{name}": values for name, values in (
-        ("step", step), ("round", numpy.ones(steps, int)), ("loss", 3.0 / step), ("grad_norm", 1.0 / step), ("learning_rate", step / 1000),
-        ("target_tokens", numpy.full(steps, 10)), ("seconds", numpy.full(steps, seconds)))}
+    datasets = {
+        f"steps/{name}": values
+        for name, values in (("step", step), ("round", numpy.ones(steps, int)), ("loss", 3.0 / step),
+                             ("grad_norm", 1.0 / step), ("learning_rate", step / 1000),
+                             ("target_tokens", numpy.full(steps, 10)), ("seconds", numpy.full(steps, seconds)))}
     columns = list(zip(*sweeps)) or [(), (), (), ()]
     datasets["sweeps/kind"] = numpy.array(columns[0], dtype="S8")
-    for name, values in (("round", columns[1]), ("tokens", columns[2]), ("examples", columns[2]), ("repeated", columns[1]), ("left_over", columns[1])):
+    for name, values in (("round", columns[1]), ("tokens", columns[2]), ("examples", columns[2]),
+                         ("repeated", columns[1]), ("left_over", columns[1])):
         datasets[f"sweeps/{name}"] = numpy.array(values, dtype=int)
     datasets["sweeps/seconds"] = datasets["sweeps/busy"] = numpy.array(columns[3], dtype=float)
     for name, rows in (evaluations or {}).items():

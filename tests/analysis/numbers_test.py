@@ -19,14 +19,16 @@ def t_density_p(t, degrees):
     """Two-sided p by adding up Student's density."""
     x = numpy.linspace(-abs(t), abs(t), 400001)
     height = math.gamma((degrees + 1) / 2) / math.gamma(degrees / 2) / math.sqrt(degrees * math.pi)
-    values = height * (1 + x * x / degrees) ** (-(degrees + 1) / 2)
+    values = height * (1 + x * x / degrees)**(-(degrees + 1) / 2)
     return 1 - float(((values[1:] + values[:-1]) / 2 * numpy.diff(x)).sum())
 
 
 class Statistics(unittest.TestCase):
+
     def test_students_t(self):
         # Quantiles as tables print them.
-        for degrees, quantile in ((1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (5, 2.5706), (9, 2.2622), (10, 2.2281), (30, 2.0423), (120, 1.9799)):
+        for degrees, quantile in ((1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (5, 2.5706), (9, 2.2622),
+                                  (10, 2.2281), (30, 2.0423), (120, 1.9799)):
             self.assertAlmostEqual(statistics.student_t_quantile(0.975, degrees), quantile, 4)
             self.assertAlmostEqual(statistics.student_t_cdf(-quantile, degrees), 0.025, 5)
         self.assertAlmostEqual(statistics.student_t_cdf(0, 7), 0.5)
@@ -63,25 +65,29 @@ class Statistics(unittest.TestCase):
 
 
 class Scores(unittest.TestCase):
+
     def test_rouge_of_other_library(self):
         for case in json.loads((ROOT / "tests/reference/rouge.json").read_text()):
             expected = case["rougeL"][2]
             self.assertAlmostEqual(text_scores.rouge_l(case["prediction"], case["reference"]), expected, 9, case)
 
     def test_agreement(self):
-        for a, b, expected in (("", "", 1), (" \n", "\t", 1), ("", "a", 0), ("the cat  sat\non", "the dog sat on", 0.75), ("b a", "a b c d", 1 / 3)):
+        for a, b, expected in (("", "", 1), (" \n", "\t", 1), ("", "a", 0), ("the cat  sat\non", "the dog sat on",
+                                                                             0.75), ("b a", "a b c d", 1 / 3)):
             self.assertAlmostEqual(text_scores.lcs_f1(a, b), expected)
 
     def test_numbers(self):
-        for text, number in (("12 + 7 = 19\nAnswer: 19.", "19"), ("1,250.50 dollars", "1250.5"), ("sums 1,2,3", "3"), ("pairs 10,20", "20"),
-                             ("12,345,678", "12345678"), ("42.0", "42"), ("x = -7", "-7"), ("9-7", "7"), ("(9)-7", "7"), ("-0.0", "0"), ("007", "7"),
-                             ("0.50", "0.5"), ("none", ""), ("", "")):
+        for text, number in (("12 + 7 = 19\nAnswer: 19.", "19"), ("1,250.50 dollars",
+                                                                  "1250.5"), ("sums 1,2,3", "3"), ("pairs 10,20", "20"),
+                             ("12,345,678", "12345678"), ("42.0", "42"), ("x = -7", "-7"), ("9-7", "7"), ("(9)-7", "7"),
+                             ("-0.0", "0"), ("007", "7"), ("0.50", "0.5"), ("none", ""), ("", "")):
             self.assertEqual(text_scores.extract_answer(text, "last_number"), number, text)
         self.assertTrue(text_scores.exact_match("so\nAnswer: 42", "Answer: 42", "last_line"))
         self.assertFalse(text_scores.exact_match("no idea", "nor this", "last_number"))
 
 
 class Curves(unittest.TestCase):
+
     def test_thin_keeps_means_and_extremes(self):
         values = numpy.random.Generator(numpy.random.Philox(1)).normal(size=1000)
         steps, mean, least, largest = thin(numpy.arange(1, 1001), values)
@@ -113,19 +119,29 @@ class Comparisons(unittest.TestCase):
         return Run(write_run(self.folder / name, deck, {"free_agreement": rows}, sweeps=sweeps))
 
     def runs(self):
-        return [self.run_of(f"{method}-{seed}", seed, (0.1, value), method) for method, seeds in self.VALUES.items() for seed, value in seeds.items()]
+        return [
+            self.run_of(f"{method}-{seed}", seed, (0.1, value), method) for method, seeds in self.VALUES.items()
+            for seed, value in seeds.items()]
 
     def test_groups_are_settings(self):
         found = groups.group_runs(self.runs())
         self.assertEqual([(group.label, group.seeds) for group in found], [("none", [1, 2, 3]), ("rac", [1, 2, 3])])
-        same = [self.run_of("a", 1, (0, 1), "bash", rate=0.25), self.run_of("b", 1, (0, 1), "bash", rate=0.5), self.run_of("c", 1, (0, 1), "bash", "mixed")]
-        self.assertEqual([group.label for group in groups.group_runs(same)], ["bash forced (weave.bash.rate 0.25)", "bash forced (weave.bash.rate 0.5)", "bash mixed"])
+        same = [
+            self.run_of("a", 1, (0, 1), "bash", rate=0.25),
+            self.run_of("b", 1, (0, 1), "bash", rate=0.5),
+            self.run_of("c", 1, (0, 1), "bash", "mixed")]
+        self.assertEqual([group.label for group in groups.group_runs(same)],
+                         ["bash forced (weave.bash.rate 0.25)", "bash forced (weave.bash.rate 0.5)", "bash mixed"])
 
     def test_tasks_are_heldout_files(self):
-        runs = [self.run_of("t1", 1, (0, 1), heldout="/d/one/heldout.h5"), self.run_of("t2", 1, (0, 1), heldout="/d/two/heldout.h5")]
+        runs = [
+            self.run_of("t1", 1, (0, 1), heldout="/d/one/heldout.h5"),
+            self.run_of("t2", 1, (0, 1), heldout="/d/two/heldout.h5")]
         self.assertEqual(groups.tasks_of(runs), {"one": runs[:1], "two": runs[1:]})
         self.assertEqual(groups.tasks_of(runs[:1]), {"": runs[:1]})
-        runs = [self.run_of("task-a/x", 1, (0, 1), heldout="/d/one/heldout.h5"), self.run_of("task-b/x", 1, (0, 1), heldout="/d/two/heldout.h5")]
+        runs = [
+            self.run_of("task-a/x", 1, (0, 1), heldout="/d/one/heldout.h5"),
+            self.run_of("task-b/x", 1, (0, 1), heldout="/d/two/heldout.h5")]
         self.assertEqual(groups.tasks_of(runs), {"task-a": runs[:1], "task-b": runs[1:]})
 
     def test_paired_by_seed(self):
@@ -137,7 +153,8 @@ class Comparisons(unittest.TestCase):
         differences = [0.06, 0.04, 0.08]
         error = numpy.std(differences, ddof=1) / math.sqrt(3)
         self.assertAlmostEqual(entry.mean, sum(self.VALUES["rac"].values()) / 3)
-        self.assertAlmostEqual(entry.high - entry.mean, 4.302653 * numpy.std(list(self.VALUES["rac"].values()), ddof=1) / math.sqrt(3), 6)
+        self.assertAlmostEqual(entry.high - entry.mean,
+                               4.302653 * numpy.std(list(self.VALUES["rac"].values()), ddof=1) / math.sqrt(3), 6)
         self.assertEqual((entry.count, entry.pairs, entry.over), (3, 3, "seeds"))
         self.assertAlmostEqual(entry.difference[0], 0.06)
         self.assertAlmostEqual(entry.difference[3], t_density_p(0.06 / error, 2), 6)
@@ -147,17 +164,20 @@ class Comparisons(unittest.TestCase):
         found = groups.group_runs([self.run_of(f"one-{method}", 1, (0.1, 0.3), method) for method in ("none", "rac")])
         (comparison,) = compare.compare_seeds(found, 0, 1)
         entry = comparison.entries[1]
-        self.assertEqual((entry.over, round(entry.low, 6), round(entry.high, 6)), ("examples", 0.25, 0.35))  # the run log's own interval
+        self.assertEqual((entry.over, round(entry.low, 6), round(entry.high, 6)),
+                         ("examples", 0.25, 0.35))  # the run log's own interval
         self.assertTrue(math.isnan(entry.difference[3]))
-        self.assertIn("[0.2500, 0.3500] *", tables.comparison_text(tables.comparison_blocks([run for group in found for run in group.runs])))
+        self.assertIn("[0.2500, 0.3500] *",
+                      tables.comparison_text(tables.comparison_blocks([run for group in found for run in group.runs])))
 
     def test_costs(self):
         (row, _) = compare.costs(groups.group_runs(self.runs()))
         self.assertEqual(row, ("none", "3", "4", "400", "40", "50", "6.0", "2.0", "25%", "1.0"))
 
     def test_resumed_sweep_has_the_time_of_its_steps(self):
-        run = Run(write_run(self.folder / "resumed", DECK.format(seed=1, method="none", draft="forced", rate=0, heldout="x"), steps=4, seconds=2.5,
-                            sweeps=(("train", 1, 400, 1.0),)))
+        run = Run(
+            write_run(self.folder / "resumed", DECK.format(seed=1, method="none", draft="forced", rate=0, heldout="x"),
+                      steps=4, seconds=2.5, sweeps=(("train", 1, 400, 1.0),)))
         self.assertEqual(run.seconds_of("train"), 10.0)
 
 

@@ -26,12 +26,15 @@ class SmallRun(JobTest):
     def setUpClass(cls):
         super().setUpClass()
         job = cls()
-        job.run_job("one", settings=("train.steps_per_round=20", "evaluate.right_rougeL=0.4"))  # answers that share something with gold
+        job.run_job("one", settings=("train.steps_per_round=20",
+                                     "evaluate.right_rougeL=0.4"))  # answers that share something with gold
         cls.out = cls.folder / "one"
         checkpoint = job.checkpoints("one")[-1]
         (cls.out / "heldout").mkdir()
         data = cls.folder / "heldout.h5"
-        for words in (["generate", checkpoint, "--data", data, "--output", cls.out / "heldout/drafts.h5", "--turns", "1", "--set", "generate.temperature=0"],
+        for words in ([
+                "generate", checkpoint, "--data", data, "--output", cls.out / "heldout/drafts.h5", "--turns", "1",
+                "--set", "generate.temperature=0"],
                       ["score", checkpoint, "--data", data, "--output", cls.out / "heldout/scores.h5"]):
             code, _, errors = program(words)
             assert code == 0, errors
@@ -40,7 +43,9 @@ class SmallRun(JobTest):
         for method in ("none", "rac"):
             for seed in (1, 2):
                 outs.append(cls.folder / f"{method}-{seed}")
-                job.run_job(outs[-1].name, settings=(f"run.seed={seed}", f'weave.method="{method}"', "run.rounds=2", "evaluate.examples=5"))
+                job.run_job(
+                    outs[-1].name,
+                    settings=(f"run.seed={seed}", f'weave.method="{method}"', "run.rounds=2", "evaluate.examples=5"))
         cls.one, cls.many, cls.outs = cls.folder / "one.html", cls.folder / "many.html", outs
         for page, folders in ((cls.one, [cls.out]), (cls.many, outs)):
             code, _, errors = command("report", *folders, "-o", page)
@@ -51,8 +56,10 @@ class SmallRun(JobTest):
             numpy.testing.assert_array_equal(self.run_of.steps["loss"], file["steps/loss"][()])
             numpy.testing.assert_array_equal(self.run_of.metric("gap").low, file["evaluations/gap/low"][()])
             self.assertEqual(self.run_of.sweeps["kind"].tolist(), [kind.decode() for kind in file["sweeps/kind"][()]])
-            self.assertEqual(len(self.run_of.checkpoints()[0]), sum(kind == b"checkpoint" for kind in file["events/kind"][()]))
-        self.assertEqual((self.run_of.method, self.run_of.state, self.run_of.seed), ("none, bash forced, rac, both", "finished", 7))
+            self.assertEqual(len(self.run_of.checkpoints()[0]),
+                             sum(kind == b"checkpoint" for kind in file["events/kind"][()]))
+        self.assertEqual((self.run_of.method, self.run_of.state, self.run_of.seed),
+                         ("none, bash forced, rac, both", "finished", 7))
 
     def test_truncated_file_of_the_program(self):
         copy = self.folder / "cut" / "run.h5"
@@ -64,9 +71,11 @@ class SmallRun(JobTest):
     def test_scores_by_example_are_those_of_the_program(self):
         """The means over examples are the run log's values after the last round: two programs, one definition."""
         found = compare.heldout_examples(self.run_of)
-        for name, metric in (("agreement", "free_agreement"), ("rougeL", "rougeL"), ("rougeL_corrected", "rougeL_turn1")):
+        for name, metric in (("agreement", "free_agreement"), ("rougeL", "rougeL"), ("rougeL_corrected",
+                                                                                     "rougeL_turn1")):
             self.assertEqual(len(found[name]), 10)
-            self.assertAlmostEqual(numpy.mean(list(found[name].values())), self.run_of.metric(metric).value[-1], 12, name)
+            self.assertAlmostEqual(numpy.mean(list(found[name].values())),
+                                   self.run_of.metric(metric).value[-1], 12, name)
         right, corrected = (numpy.array([found[name][i] for i in range(10)]) for name in ("right", "right_corrected"))
         self.assertTrue(0 < right.mean() < 1)
         self.assertAlmostEqual(corrected[right == 0].mean(), self.run_of.metric("correction_rate").value[-1], 12)
@@ -74,7 +83,8 @@ class SmallRun(JobTest):
         with h5py.File(self.folder / "heldout.h5") as data:
             lengths = numpy.diff(data["offsets"][()]) - data["prompt_length"][()]
         nll = numpy.array([found["nll"][i] for i in range(10)])
-        self.assertAlmostEqual(float((nll * lengths).sum() / lengths.sum()), self.run_of.metric("forced_nll").value[-1], 5)
+        self.assertAlmostEqual(float((nll * lengths).sum() / lengths.sum()),
+                               self.run_of.metric("forced_nll").value[-1], 5)
 
     def test_tokens_of_every_row(self):
         """Lines and gold against the woven file, row by row, and the text against the data's."""
@@ -85,7 +95,10 @@ class SmallRun(JobTest):
             self.tokenizer = samples.tokenizer
             for number in samples.rounds:
                 with h5py.File(self.out / f"woven/round-{number:04}.h5") as file:
-                    woven = {name: file[name][()] for name in ("offsets", "input_tokens", "target_tokens", "origin", "example", "method", "loss_weight")}
+                    woven = {
+                        name: file[name][()]
+                        for name in ("offsets", "input_tokens", "target_tokens", "origin", "example", "method",
+                                     "loss_weight")}
                 found = samples.of_round(number, 10**6)
                 self.assertEqual(len(found), len(woven["example"]))
                 for row, sample in enumerate(found):
@@ -108,7 +121,9 @@ class SmallRun(JobTest):
         if sample.method == "bash":
             read, prompt = lines["read"], len(lines["prompt"].tokens)
             targets = woven["target_tokens"][begin + prompt - 1:end - 1]
-            expected = {i: [int(targets[i])] for i in range(len(read.tokens)) if read.origin[i] == 2 and read.tokens[i] != targets[i]}
+            expected = {
+                i: [int(targets[i])]
+                for i in range(len(read.tokens)) if read.origin[i] == 2 and read.tokens[i] != targets[i]}
             self.assertEqual(read.gold, expected)
         elif sample.method == "rac":
             draft = lines["draft"]
@@ -121,7 +136,8 @@ class SmallRun(JobTest):
             for sample in samples.of_round(3, 8):
                 if sample.method != "rac":
                     continue
-                row = numpy.nonzero((file["example"][()] == sample.example) & (file["sample"][()] == sample.sample))[0][0]
+                row = numpy.nonzero((file["example"][()] == sample.example)
+                                    & (file["sample"][()] == sample.sample))[0][0]
                 draft = next(line for line in sample.lines if line.name == "draft")
                 begin = file["offsets"][row]
                 numpy.testing.assert_array_equal(draft.logprob, file["logprob"][begin:begin + len(draft.tokens)])
@@ -130,7 +146,8 @@ class SmallRun(JobTest):
         with Samples(self.run_of) as samples:
             found = samples.heldout(10)
         self.assertEqual(len(found), 10)
-        self.assertEqual({tuple(line.name for line in sample.lines) for sample in found}, {("prompt", "draft", "correction 1", "gold")})
+        self.assertEqual({tuple(line.name for line in sample.lines)
+                          for sample in found}, {("prompt", "draft", "correction 1", "gold")})
 
     def test_without_the_data(self):
         """Tokens come from a checkpoint's table where the data are gone, and are ids where that is gone too."""
@@ -173,13 +190,15 @@ class SmallRun(JobTest):
     def test_comparison(self):
         code, output, errors = command("compare", *self.outs)
         self.assertEqual((code, errors), (0, ""))
-        for word in ("| none ", "| rac ", "baseline", "p (Holm)", "### forced_nll (less is better)", "No comparison by example"):
+        for word in ("| none ", "| rac ", "baseline", "p (Holm)", "### forced_nll (less is better)",
+                     "No comparison by example"):
             self.assertIn(word, output)
 
     @unittest.skipUnless(PROGRAM, "no Chromium here (Debian: chromium)")
     def test_browser(self):
         with Chromium() as browser:
-            for page, width, dark in ((self.one, 1280, False), (self.one, 1280, True), (self.one, 390, False), (self.many, 390, True)):
+            for page, width, dark in ((self.one, 1280, False), (self.one, 1280, True), (self.one, 390, False),
+                                      (self.many, 390, True)):
                 browser.open(page, width, dark)
                 self.check_page(browser, page, width, dark)
             browser.open(self.one)
@@ -192,20 +211,23 @@ class SmallRun(JobTest):
         where = f"{page.name}, {width} wide, {'dark' if dark else 'light'}"
         self.assertLessEqual(browser.evaluate("document.documentElement.scrollWidth"), width, where)
         drawn = set(browser.evaluate("[...document.querySelectorAll('figure')].map(f => f.dataset.chart)"))
-        expected = set(CHARTS) - MAY_BE_ZERO if page is self.one else {"loss", "gap", "sweep_times", "nll_by_position", "throughput"}
+        expected = set(CHARTS) - MAY_BE_ZERO if page is self.one else {
+            "loss", "gap", "sweep_times", "nll_by_position", "throughput"}
         self.assertLessEqual(expected, drawn, where)
         image = matplotlib.image.imread(io.BytesIO(browser.screenshot()))[:, :, :3]
         background = numpy.median(image[::9, ::9].reshape(-1, 3), axis=0)
         self.assertTrue(background.mean() < 0.2 if dark else background.mean() > 0.9, (where, background))
-        boxes = browser.evaluate("[...document.querySelectorAll('figure svg')].map(s => { const b = s.getBoundingClientRect();"
-                                 "return [b.x + scrollX, b.y + scrollY, b.width, b.height, s.textContent.trim().length]; })")
+        boxes = browser.evaluate(
+            "[...document.querySelectorAll('figure svg')].map(s => { const b = s.getBoundingClientRect();"
+            "return [b.x + scrollX, b.y + scrollY, b.width, b.height, s.textContent.trim().length]; })")
         for name, (x, y, w, h, letters) in zip(drawn, boxes):
             part = image[int(y):int(y + h), int(x):int(x + w)]
             part = part[::2, ::2]
             inked = (abs(part - background).max(axis=2) > 0.15).mean()
             self.assertGreater(min(w, 2 * h), 250, (where, name))
             self.assertGreater(inked, 0.01, f"{where}: a chart is empty")
-            self.assertGreater(len(numpy.unique(part.reshape(-1, 3).round(1), axis=0)), 5, f"{where}: a chart has no colours")
+            self.assertGreater(len(numpy.unique(part.reshape(-1, 3).round(1), axis=0)), 5,
+                               f"{where}: a chart has no colours")
             self.assertGreater(letters, 10, f"{where}: a chart without text")
         self.assertGreater(browser.evaluate("document.querySelectorAll('.example').length"), 5, where)
 
@@ -214,16 +236,24 @@ class SmallRun(JobTest):
         self.assertEqual(browser.evaluate(count), 12)
         browser.evaluate("document.getElementById('more').click()")
         self.assertEqual(browser.evaluate(count), 24)
-        browser.evaluate("(() => { const s = document.getElementById('filter-round'); s.value = '2'; s.dispatchEvent(new Event('change')); })()")
-        self.assertEqual(browser.evaluate("[...new Set([...document.querySelectorAll('.example b')].map(b => b.textContent))].join()"), "round 2")
-        browser.evaluate("(() => { const s = document.getElementById('filter-outcome'); s.value = 'own tokens differ'; s.dispatchEvent(new Event('change')); })()")
+        browser.evaluate(
+            "(() => { const s = document.getElementById('filter-round'); s.value = '2'; s.dispatchEvent(new Event('change')); })()"
+        )
+        self.assertEqual(
+            browser.evaluate(
+                "[...new Set([...document.querySelectorAll('.example b')].map(b => b.textContent))].join()"), "round 2")
+        browser.evaluate(
+            "(() => { const s = document.getElementById('filter-outcome'); s.value = 'own tokens differ'; s.dispatchEvent(new Event('change')); })()"
+        )
         self.assertGreater(browser.evaluate(count), 0)
         # A token that differs: own by colour, and its note says what gold has there.
         note = browser.evaluate("document.querySelector('.row .o2.d').dataset.note")
         self.assertRegex(note, r"^gold: (.|\n)+\n(.|\n)*own, id \d+$")
-        own, gold = browser.evaluate("['.o2', '.o1'].map(c => getComputedStyle(document.querySelector('.row ' + c)).backgroundColor)")
+        own, gold = browser.evaluate(
+            "['.o2', '.o1'].map(c => getComputedStyle(document.querySelector('.row ' + c)).backgroundColor)")
         self.assertNotEqual(own, gold)
-        browser.evaluate("document.querySelector('.row .o2.d').dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))")
+        browser.evaluate(
+            "document.querySelector('.row .o2.d').dispatchEvent(new MouseEvent('mouseover', {bubbles: true}))")
         self.assertEqual(browser.evaluate("document.getElementById('tip').textContent"), note)
         self.assertGreater(browser.evaluate("document.querySelectorAll('.row .p').length"), 0)
         shading = "getComputedStyle(document.querySelector('.row .p')).boxShadow"
