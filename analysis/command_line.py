@@ -67,7 +67,8 @@ def parser():
 
 
 def make_report(arguments):
-    text = report.build(open_runs(arguments.folders), arguments.baseline, max(1, arguments.samples))
+    text = report.build(open_runs(arguments.folders), arguments.baseline, max(1, arguments.samples),
+                        lambda warning: print(f"analysis: warning: {warning}", file=sys.stderr))
     report.write(arguments.output, text)
     print(f"{arguments.output}: {len(text.encode()) / 2**20:.2f} MiB")
 

@@ -23,9 +23,9 @@ LEAST_OF_ROUND = 2
 ROUNDS_SHOWN = 12  # in the table of rounds; where there are more than twice as many the others are folded away
 
 
-def build(runs, baseline=None, samples=20):
+def build(runs, baseline=None, samples=20, warn=print):
     """The page's text. `samples`: examples of a round in the token view at the most; fewer where runs and rounds are
-    many."""
+    many. `warn` is told of files that cannot be read; the page says so too."""
     tasks = {task: group_runs(members) for task, members in tasks_of(runs).items()}
     body, contents = [_head(runs)], []
 
@@ -46,11 +46,9 @@ def build(runs, baseline=None, samples=20):
         section("Comparison", _comparison(runs, baseline))
     for title in SECTIONS:
         section(title, "".join(_charts(title, groups, task) for task, groups in tasks.items()))
-    section("Tokens", _tokens(runs, samples))
-    section(
-        "Deck and events", "".join(_deck(run,
-                                         len(runs) == 1)
-                                   for run in _one_of_each(tasks)) + "".join(_events(run) for run in runs[:8]))
+    section("Tokens", _tokens(runs, samples, warn))
+    decks = [_deck(group.runs[0], len(runs) == 1) for groups in tasks.values() for group in groups]
+    section("Deck and events", "".join(decks) + "".join(_events(run) for run in runs[:8]))
     title = f"Selvage: {runs[0].folder.resolve().name}" if len(runs) == 1 else f"Selvage: {len(runs)} runs"
     body.insert(1, "<nav>" + "".join(contents) + "</nav>")
     return (
@@ -104,12 +102,12 @@ def _head_of_one(run):
     for name, text in (("forced_accuracy", "forced accuracy"), ("free_agreement", "free agreement"), ("gap", "gap"),
                        ("rougeL", "ROUGE-L"), ("exact_match", "exact match")):
         metric = run.metric(name)
-        if metric is not None and len(metric.value) and not math.isnan(metric.value[-1]) and (name != "exact_match"
-                                                                                              or metric.value.any()):
-            facts.append((text, compare.number(
-                float(metric.value[-1]), 3
-            ), f"{compare.interval(float(metric.low[-1]), float(metric.high[-1]), lambda v: compare.number(v, 3))} after round {metric.round[-1]}"
-                          ))
+        if metric is None or not len(metric.value) or math.isnan(metric.value[-1]):
+            continue
+        if name == "exact_match" and not metric.value.any():
+            continue
+        value, low, high = (compare.number(float(column[-1]), 3) for column in (metric.value, metric.low, metric.high))
+        facts.append((text, value, f"[{low}, {high}] after round {metric.round[-1]}"))
     data = ", ".join(path.name for path in run.deck_paths("data.train"))
     lead = html.escape(f"{run.method}; seed {run.seed}; data {data}. {written_by([run])}")
     return f'<h1>{html.escape(run.folder.resolve().name)}</h1><p class="lead">{lead}</p>' + _facts(facts)
@@ -216,7 +214,7 @@ def _legend(groups):
         for i, group in enumerate(groups)) + f"<span>{seeds}</span></p>"
 
 
-def _tokens(runs, count):
+def _tokens(runs, count, warn):
     data = {"runs": [], "origins": ORIGINS, "pieces": [], "samples": []}
     notes = []
     runs = _spread(runs)
@@ -227,14 +225,14 @@ def _tokens(runs, count):
             with Samples(run) as source:
                 notes += [source.note] if source.note and source.note not in notes else []
                 pieces = _Pieces(data["pieces"], source.tokenizer)
-                rounds = source.rounds if each >= LEAST_OF_ROUND * (len(source.rounds) + 1) else _ends(
-                    source.rounds, each // LEAST_OF_ROUND)
+                rounds = _spread_rounds(source.rounds, each // LEAST_OF_ROUND - 1)
                 of_round = min(count, max(LEAST_OF_ROUND, each // (len(rounds) + 1)))
-                found = [sample for one in rounds
-                         for sample in source.of_round(one, of_round)] + source.heldout(of_round)
-                data["samples"] += [_sample(sample, number, pieces) for sample in found]
+                for one in rounds:
+                    data["samples"] += [_sample(sample, number, pieces) for sample in source.of_round(one, of_round)]
+                data["samples"] += [_sample(sample, number, pieces) for sample in source.heldout(of_round)]
         except AnalysisError as error:
             notes.append(f"Not all examples could be read: {error}")
+            warn(notes[-1])
     text = "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)
     if not data["samples"]:
         return text + "<p>No drafts or woven files yet.</p>"
@@ -255,10 +253,10 @@ def _spread(runs):
     return [group.runs[0] for members in tasks_of(runs).values() for group in group_runs(members)][:12]
 
 
-def _ends(rounds, most):
-    """Some rounds spread over all, the last among them."""
-    most = max(1, most)
-    return sorted({rounds[len(rounds) - 1 - i * len(rounds) // most] for i in range(min(most, len(rounds)))})
+def _spread_rounds(rounds, most):
+    """At most so many rounds (one at least) spread over all, the last among them."""
+    most = max(1, min(most, len(rounds)))
+    return sorted({rounds[len(rounds) - 1 - i * len(rounds) // most] for i in range(most)}) if rounds else []
 
 
 class _Pieces:
@@ -293,10 +291,6 @@ def _sample(sample, run, pieces):
     return {
         "run": run, "round": sample.round, "method": sample.method, "example": sample.example, "sample": sample.sample,
         "outcome": sample.outcome, "lines": lines}
-
-
-def _one_of_each(tasks):
-    return [group.runs[0] for groups in tasks.values() for group in groups]
 
 
 def _deck(run, is_only):

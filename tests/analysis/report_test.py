@@ -68,6 +68,17 @@ class SmallRun(JobTest):
         with self.assertRaisesRegex(AnalysisError, "bytes, [0-9]+ were written"):
             Run(copy)
 
+    def test_damaged_drafts(self):
+        """A report says what it could not read, and has the rest; what was asked for by name is refused."""
+        copy = self.folder / "damaged"
+        (copy / "drafts").mkdir(parents=True)
+        (copy / "run.h5").write_bytes((self.out / "run.h5").read_bytes())
+        (copy / "drafts/round-0002.h5").write_bytes((self.out / "drafts/round-0002.h5").read_bytes()[:-9])
+        code, _, errors = command("report", copy, "-o", self.folder / "damaged.html")
+        self.assertEqual(code, 0)
+        self.assertRegex(errors, "warning: Not all examples could be read: .*round-0002.h5: damaged")
+        self.assertEqual(command("samples", copy, "--round", 2)[0], 65)
+
     def test_scores_by_example_are_those_of_the_program(self):
         """The means over examples are the run log's values after the last round: two programs, one definition."""
         found = compare.heldout_examples(self.run_of)
