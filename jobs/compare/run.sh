@@ -9,7 +9,7 @@
 #   SELVAGE_TASKS    "debian arithmetic"          SELVAGE_START_ROUNDS  4   rounds of plain training before
 #   SELVAGE_METHODS  "none bash-forced bash-mixed rac both"
 #   SELVAGE_SEEDS    "1 2 3"                      SELVAGE_ROUNDS        3   rounds of the method
-#   SELVAGE_RANKS    2 (where not under Slurm)    SELVAGE_STEPS         80  steps of a round
+#   SELVAGE_RANKS    2 (where not under Slurm)    SELVAGE_STEPS         70  steps of a round
 #   SELVAGE_OUT      out/compare
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -21,7 +21,7 @@ methods=${SELVAGE_METHODS:-none bash-forced bash-mixed rac both}
 seeds=${SELVAGE_SEEDS:-1 2 3}
 start_rounds=${SELVAGE_START_ROUNDS:-4}
 rounds=${SELVAGE_ROUNDS:-3}
-steps=${SELVAGE_STEPS:-80}
+steps=${SELVAGE_STEPS:-70}
 out=${SELVAGE_OUT:-out/compare}
 profile=
 if [ "${1:-}" = --slurm ]; then

@@ -76,7 +76,6 @@ class Chromium:
 
     def _event(self, event):
         method, parameters = event.get("method"), event.get("params", {})
-        self._last_event = method
         if method == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(parameters["exceptionDetails"]))
         elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
@@ -89,7 +88,6 @@ class Chromium:
                   < 600)
         self.call("Emulation.setEmulatedMedia", media=media,
                   features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
-        self._last_event = None
         self.call("Page.navigate", url=path.resolve().as_uri())
         while self.evaluate("document.readyState") != "complete" or self.evaluate("location.protocol") != "file:":
             time.sleep(0.02)
@@ -100,18 +98,12 @@ class Chromium:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
-    def screenshot(self, selector=None):
-        """PNG bytes of the whole page, or of the first element that matches."""
+    def screenshot(self):
+        """PNG bytes of the whole page."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        if selector:
-            clip.update(
-                self.evaluate(
-                    "(() => { const b = document.querySelector(%s).getBoundingClientRect(); return {x: b.x + scrollX, "
-                    "y: b.y + scrollY, "
-                    "width: b.width, height: b.height}; })()" % json.dumps(selector)))
-        return base64.b64decode(
-            self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"])
+        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(picture["data"])
 
     def pdf(self):
         return base64.b64decode(self.call("Page.printToPDF", printBackground=False)["data"])
