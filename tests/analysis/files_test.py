@@ -4,14 +4,12 @@ import os
 import pathlib
 import resource
 import shutil
-import subprocess
-import sys
 import time
 import unittest
 
 import h5py
 import numpy
-from helpers import ROOT, command, temporary, write_file, write_run
+from helpers import command, process, temporary, write_file, write_run
 
 from analysis import AnalysisError, Ragged, Run, Samples, SelvageFile
 
@@ -69,6 +67,7 @@ class Refused(unittest.TestCase):
     def test_missing(self):
         out = self.refuse(None, 66, "no run.h5")
         self.assertEqual(command("table", out)[0], 66)
+        self.assertEqual(process("table", out).returncode, 66)
         with self.assertRaises(AnalysisError) as caught:
             Run(self.folder / "nowhere")
         self.assertEqual(caught.exception.code, 66)
@@ -187,9 +186,8 @@ class Large(unittest.TestCase):
         def limit():
             resource.setrlimit(resource.RLIMIT_DATA, (600 << 20, 600 << 20))
 
-        words = [sys.executable, "-B", "-m", "analysis", "report", str(self.out), "-o", str(self.folder / "large.html")]
-        result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, preexec_fn=limit,
-                                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+        result = process("report", self.out, "-o", self.folder / "large.html", preexec_fn=limit,
+                         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertLess((self.folder / "large.html").stat().st_size, 3e6)
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of analysis/ share: the package, its command line, and files made by hand."""
+import contextlib
+import io
 import pathlib
 import subprocess
 import sys
@@ -12,11 +14,22 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/runs")]
 
 
-def command(*words, timeout=60):
-    """Runs python3 -m analysis; returns (exit code, standard output, standard error)."""
-    result = subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, words)], cwd=ROOT, capture_output=True,
-                            text=True, timeout=timeout)
-    return result.returncode, result.stdout, result.stderr
+def command(*words):
+    """What `python3 -m analysis WORDS` does, in this process; returns (exit code, standard output, standard error)."""
+    from analysis.command_line import main
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            code = main(list(map(str, words)))
+        except SystemExit as end:
+            code = end.code
+    return code, output.getvalue(), errors.getvalue()
+
+
+def process(*words, **options):
+    """The same in a process of its own, from the root of the repository."""
+    return subprocess.run([sys.executable, "-B", "-m", "analysis", *map(str, words)], cwd=ROOT, capture_output=True,
+                          text=True, timeout=60, **options)
 
 
 def write_file(path, file_format, datasets, **attributes):
