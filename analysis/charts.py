@@ -437,7 +437,8 @@ SECTIONS = {
               "−log p of gold on the model's own context, less that on gold context, at the same positions.",
               over_rounds({"context_gap": "context gap"}, "nats per token", zero=True)),
         Chart("prefix_shift", "How it goes on after its own tokens",
-              "Agreement with gold of what follows l gold tokens, less that of what follows l own tokens (prefix shift).",
+              "Agreement with gold of what follows l gold tokens, less that of what follows l own tokens (prefix "
+              "shift).",
               over_rounds({"prefix_shift": "prefix shift"}, "difference of LCS F1", zero=True, least_round=1)),
         Chart("rougeL", "ROUGE-L of answers",
               "Greedy answers against gold, F1; after a correction turn where there was one.",

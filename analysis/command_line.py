@@ -74,13 +74,18 @@ def make_report(arguments):
 
 
 def print_table(arguments):
+    runs = open_runs(arguments.folders)
+    check_metrics(arguments.metrics, runs)
     wanted = arguments.metrics.split(",") if arguments.metrics else None
-    for run in open_runs(arguments.folders):
-        check_metrics(arguments.metrics, [run])
+    if arguments.csv:
+        found = [tables.round_csv(run, wanted or tables.ROUND_METRICS) for run in runs]
+        print(tables.separated(found[0][0], [row for _, rows in found for row in rows]))
+        return
+    for run in runs:
         columns, rows = tables.round_table(run, wanted)
-        if len(arguments.folders) > 1:
+        if len(runs) > 1:
             columns, rows = ["run", *columns], [[str(run.folder), *row] for row in rows]
-        print(tables.separated(columns, rows) if arguments.csv else tables.markdown(columns, rows) + "\n")
+        print(tables.markdown(columns, rows) + "\n")
 
 
 def plot(arguments):
@@ -157,8 +162,8 @@ def print_comparison(arguments):
     check_metrics(arguments.metrics, runs)
     metrics = {name: tables.compare.METRICS.get(name, True)
                for name in arguments.metrics.split(",")} if arguments.metrics else None
-    print(tables.written_by(runs) + "\n")
-    print(tables.comparison_text(tables.comparison_blocks(runs, arguments.baseline, metrics)))
+    text = tables.comparison_text(tables.comparison_blocks(runs, arguments.baseline, metrics))
+    print(f"{tables.written_by(runs)}\n\n{text}")
 
 
 def check_metrics(text, runs):

@@ -11,7 +11,7 @@ import math
 
 import numpy
 
-from .errors import AnalysisError, bad_data
+from .errors import USAGE, AnalysisError, bad_data
 from .files import SelvageFile
 from .statistics import holm, mean_interval, paired_bootstrap, paired_t
 from .text_scores import is_right, lcs_f1, rouge_l
@@ -56,7 +56,7 @@ def baseline_of(groups, wanted=None):
     if wanted is None:
         wanted = "none" if "none" in labels else labels[0]
     if wanted not in labels:
-        raise bad_data(f"no setting is called {wanted!r}; there are: {', '.join(labels)}")
+        raise AnalysisError(USAGE, f"no setting is called {wanted!r}; there are: {', '.join(labels)}")
     return labels.index(wanted)
 
 
@@ -82,7 +82,7 @@ def compare_seeds(groups, baseline, round_number, metrics=None):
     for name, more in (metrics or METRICS).items():
         cells = [{run.seed: at_round(run, name, round_number) for run in group.runs} for group in groups]
         values = [value for cell in cells for value, _, _ in cell.values() if not math.isnan(value)]
-        if not values or not any(values):
+        if not values or (metrics is None and not any(values)):
             continue
         entries = [
             _seed_entry(group, cell, cells[baseline], i == baseline)

@@ -39,9 +39,9 @@ class Run:
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
-        if self.folder.name == "run.h5":
-            self.folder = self.folder.parent
         path = self.folder / "run.h5"
+        if self.folder.is_file():
+            path, self.folder = self.folder, self.folder.parent
         if not self.folder.is_dir():
             raise missing(f"{self.folder}: no such folder; give the output folder of a run")
         if not path.exists():

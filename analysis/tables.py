@@ -2,6 +2,7 @@
 """Tables as text: Markdown whose columns line up, or comma-separated values."""
 import csv
 import io
+import math
 
 import numpy
 
@@ -27,28 +28,41 @@ ROUND_METRICS = ("forced_nll", "forced_accuracy", "forced_agreement", "free_agre
                  "correction_rate")
 
 
-def round_table(run, metrics=None, digits=4):
-    """(columns, rows) of one run: a row for each evaluation, each metric with its 95% interval. Without a wish
-    ROUND_METRICS, but those that are 0 throughout."""
-    known = [run.metric(name) for name in metrics or ROUND_METRICS]
-    known = [metric for metric in known if metric is not None and (metrics or numpy.nan_to_num(metric.value).any())]
-    rounds = sorted({number for metric in known for number in metric.round.tolist()})
+def round_values(run, metrics):
+    """Rows of one run, one for each evaluation: [round, method ("" before the first round), mean loss of the round's
+    steps, then value, low and high of each metric], NaN where there is none."""
+    known = [run.metric(name) for name in metrics]
+    rounds = sorted({number for metric in known if metric is not None for number in metric.round.tolist()})
     rows = []
     for number in rounds:
         losses = run.steps["loss"][run.steps["round"] == number]
-        row = [
-            str(number),
-            run.method_of(number) if number else "–",
-            compare.number(float(losses.mean()), digits) if len(losses) else "–"]
-        for metric in known:
-            at = numpy.nonzero(metric.round == number)[0]
-            if len(at) == 0 or not numpy.isfinite(metric.value[at[0]]):
-                row.append("–")
-            else:
-                low, high = (compare.number(float(column[at[0]]), digits) for column in (metric.low, metric.high))
-                row.append(f"{compare.number(float(metric.value[at[0]]), digits)} [{low}, {high}]")
+        row = [number, run.method_of(number) if number else "", float(losses.mean()) if len(losses) else math.nan]
+        for name in metrics:
+            row += compare.at_round(run, name, number)
         rows.append(row)
-    return ["round", "method", "loss", *(metric.name for metric in known)], rows
+    return rows
+
+
+def round_csv(run, metrics=ROUND_METRICS):
+    """(columns, rows) of numbers; nan where there is none."""
+    bounds = [name + end for name in metrics for end in ("", "_low", "_high")]
+    return ["run", "round", "method", "loss", *bounds], [[str(run.folder), *row] for row in round_values(run, metrics)]
+
+
+def round_table(run, metrics=None, digits=4):
+    """(columns, rows) of texts, each metric with its 95% interval. Without a wish those of ROUND_METRICS that are not 0
+    throughout."""
+    if metrics is None:
+        measured = [metric for name in ROUND_METRICS if (metric := run.metric(name)) is not None]
+        metrics = [metric.name for metric in measured if numpy.nan_to_num(metric.value).any()]
+    rows = []
+    for number, method, loss, *values in round_values(run, metrics):
+        row = [str(number), method or "–", compare.number(loss, digits)]
+        for value, low, high in zip(values[::3], values[1::3], values[2::3]):
+            bounds = compare.interval(low, high, lambda bound: compare.number(bound, digits))
+            row.append(f"{compare.number(value, digits)} {bounds}".rstrip())
+        rows.append(row)
+    return ["round", "method", "loss", *metrics], rows
 
 
 SEED_NOTE = (
@@ -61,14 +75,15 @@ EXAMPLE_NOTE = (
     "the seeds; paired bootstrap over "
     f"examples ({RESAMPLES} resamples): it speaks for these trained models, not for other seeds.")
 
-MARK_NOTE = (" In the overview: means, in brackets the difference to the baseline; † p (Holm) < 0.05; ↑ more is better, "
-             "↓ less is better.")
+MARK_NOTE = (" In the overview: means, in brackets the difference to the baseline; † p (Holm) < 0.05; "
+             "↑ more is better, ↓ less is better.")
 
 
 def written_by(runs):
     """Which programs wrote the runs, and when the last wrote."""
     versions = sorted({
-        f"Selvage {run.attributes.get('selvage_version', '?')} (commit {str(run.attributes.get('git_commit', '?'))[:12]})"
+        f"Selvage {run.attributes.get('selvage_version', '?')} "
+        f"(commit {str(run.attributes.get('git_commit', '?'))[:12]})"
         for run in runs})
     return "Written by " + " and ".join(versions) + " until " + max(
         str(run.attributes.get("created", "?")) for run in runs) + "."

@@ -119,8 +119,10 @@ class Refused(unittest.TestCase):
         self.assertIn("/tokens", str(caught.exception))
 
     def test_command_line(self):
+        self.assertEqual(command("table", self.folder / "out" / "run.h5")[0], 0)
         for words in ((), ("nothing",), ("table",), ("report", self.out, "--baseline"),
-                      ("plot", self.out, "--charts", "nonsense"), ("table", self.out, "--metrics", "x")):
+                      ("plot", self.out, "--charts", "nonsense"), ("table", self.out, "--metrics", "x"),
+                      ("compare", self.out, "--baseline", "x")):
             self.assertEqual(command(*words)[0], 64, words)
         self.assertEqual(command("report", self.out, "-o", self.folder / "no" / "such" / "r.html")[0], 74)
 

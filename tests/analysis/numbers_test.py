@@ -11,8 +11,23 @@ from helpers import ROOT, temporary, write_run
 from analysis import Run, compare, groups, statistics, tables, text_scores
 from analysis.charts import smooth, thin
 
-DECK = '[run]\nseed = {seed}\nrounds = 2\nout = "/x/{seed}"\n[data]\nheldout = ["{heldout}"]\n[model]\nfrom = "/starts-1/seed-{seed}/step-010.h5"\n[weave]\nmethod = "{method}"\n' \
-       '[weave.bash]\ndraft = "{draft}"\nrate = {rate}\n[evaluate]\nextract = "all"\n'
+DECK = """
+[run]
+seed = {seed}
+rounds = 2
+out = "/x/{seed}"
+[data]
+heldout = ["{heldout}"]
+[model]
+from = "/starts-1/seed-{seed}/step-010.h5"
+[weave]
+method = "{method}"
+[weave.bash]
+draft = "{draft}"
+rate = {rate}
+[evaluate]
+extract = "all"
+"""
 
 
 def t_density_p(t, degrees):

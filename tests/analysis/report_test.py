@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small real run: what the package reads of it against the files and the program's own figures, the commands, and the
 report in a real browser."""
+import csv
 import io
 import json
 import re
@@ -177,6 +178,11 @@ class SmallRun(JobTest):
         self.assertEqual((code, errors), (0, ""))
         self.assertEqual(len(output.strip().splitlines()), 2 + 5)
         self.assertIn(f"{self.run_of.metric('forced_nll').value[-1]:.4f} [", output)
+        code, output, errors = command("table", self.out, "--csv", "--metrics", "gap")
+        self.assertEqual((code, errors), (0, ""))
+        header, *rows = csv.reader(output.splitlines())
+        self.assertEqual(header, ["run", "round", "method", "loss", "gap", "gap_low", "gap_high"])
+        numpy.testing.assert_array_equal([float(row[5]) for row in rows], self.run_of.metric("gap").low)
         code, output, errors = command("samples", self.out, "--round", 2, "--outcome", "differ", "--count", 3)
         self.assertEqual((code, errors), (0, ""))
         self.assertEqual(len(re.findall("^== round 2, bash, .*own tokens differ$", output, re.M)), 3)
@@ -242,20 +248,21 @@ class SmallRun(JobTest):
             self.assertGreater(letters, 10, f"{where}: a chart without text")
         self.assertGreater(browser.evaluate("document.querySelectorAll('.example').length"), 5, where)
 
+    @staticmethod
+    def choose(browser, name, value):
+        browser.evaluate(f"(() => {{ const s = document.getElementById('filter-{name}'); s.value = '{value}';"
+                         "s.dispatchEvent(new Event('change')); })()")
+
     def check_tokens(self, browser):
         count = "document.querySelectorAll('.example').length"
         self.assertEqual(browser.evaluate(count), 12)
         browser.evaluate("document.getElementById('more').click()")
         self.assertEqual(browser.evaluate(count), 24)
-        browser.evaluate(
-            "(() => { const s = document.getElementById('filter-round'); s.value = '2'; s.dispatchEvent(new Event('change')); })()"
-        )
+        self.choose(browser, "round", "2")
         self.assertEqual(
             browser.evaluate(
                 "[...new Set([...document.querySelectorAll('.example b')].map(b => b.textContent))].join()"), "round 2")
-        browser.evaluate(
-            "(() => { const s = document.getElementById('filter-outcome'); s.value = 'own tokens differ'; s.dispatchEvent(new Event('change')); })()"
-        )
+        self.choose(browser, "outcome", "own tokens differ")
         self.assertGreater(browser.evaluate(count), 0)
         # A token that differs: own by colour, and its note says what gold has there.
         note = browser.evaluate("document.querySelector('.row .o2.d').dataset.note")
