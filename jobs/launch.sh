@@ -18,12 +18,17 @@ selvage_told_to_stop() {
   return $code
 }
 
-# selvage_run RANKS PROGRAM ARGUMENTS...: `PROGRAM run ARGUMENTS` by mpirun on so many ranks; inside a Slurm job by srun on
-# what the job has.
-selvage_run() {
-  local ranks=$1 program=$2
-  shift 2
+# selvage_parallel RANKS PROGRAM COMMAND ARGUMENTS...: `PROGRAM COMMAND ARGUMENTS` by mpirun on so many ranks; inside a Slurm
+# job by srun on what the job has, or as the array selvage_srun_options says.
+selvage_parallel() {
+  local ranks=$1
+  shift
   local launcher=(mpirun -n "$ranks")
-  [ -z "${SLURM_JOB_ID:-}" ] || launcher=(srun --mpi=pmix --kill-on-bad-exit=1)
-  selvage_told_to_stop "${launcher[@]}" "$program" run "$@"
+  [ -z "${SLURM_JOB_ID:-}" ] || launcher=(srun --mpi=pmix --kill-on-bad-exit=1 ${selvage_srun_options[@]+"${selvage_srun_options[@]}"})
+  selvage_told_to_stop "${launcher[@]}" "$@"
+}
+
+# selvage_run RANKS PROGRAM ARGUMENTS...: the same for `PROGRAM run ARGUMENTS`.
+selvage_run() {
+  selvage_parallel "$1" "$2" run "${@:3}"
 }

@@ -35,6 +35,8 @@ Files in $out:
   checkpoints/  the newest states; try
     $selvage generate $(ls -t $out/checkpoints/*.h5 | head -1) --prompt "A small tool that prints the time." --turns 1
     $selvage info $out/run.h5
+  and a report of all of it in one HTML file:
+    python3 -m analysis report $out -o report.html
 TEXT
 elif [ $code -eq 75 ]; then
   echo "Stopped early with everything saved: run the same command again to go on."
