@@ -77,6 +77,7 @@ TEST_P(DeviceMemory, TrainingIsThatOfTheCpu) {
 
 TEST_P(DeviceMemory, RanksOfTheDataAxisDoNotShow) {
     if (tensor() > 1) GTEST_SKIP() << "another tensor axis has other bits";
+    if (*std::get<3>(GetParam()) != 0) GTEST_SKIP() << "the same for all families, and slow";
     auto const world = test::world();
     auto const together = job(test::world(), device_), alone = job(world->split(world->rank(), 0), device_);
     train(*together, options());
@@ -141,7 +142,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{DType::f32, 2, Shard::optimizer, ""}, Case{DType::bf16, 1, Shard::optimizer, ""},
                     Case{DType::f32, 1, Shard::parameters, ""}, Case{DType::bf16, 1, Shard::parameters, ""},
                     Case{DType::f32, 2, Shard::optimizer, "gemma2"}, Case{DType::bf16, 1, Shard::parameters, "gemma2"},
-                    Case{DType::f32, 2, Shard::optimizer, "qwen3"}, Case{DType::bf16, 1, Shard::optimizer, "qwen3"}),
+                    Case{DType::bf16, 1, Shard::optimizer, "qwen3"}),
     name_of_case);
 
 }  // namespace
