@@ -49,6 +49,7 @@ Floats norms(KernelTable const& t) {
                                              .in = in.data(),
                                              .branch = with_branch ? branch.data() : nullptr,
                                              .weight = weight.data(),
+                                             .offset = centred ? 0.0F : 1.0F,
                                              .bias = bias.data(),
                                              .epsilon = 1e-6F,
                                              .hidden = n};
@@ -62,6 +63,7 @@ Floats norms(KernelTable const& t) {
                                                .mean = mean.data(),
                                                .rstd = rstd.data(),
                                                .weight = weight.data(),
+                                               .offset = centred ? 0.0F : 1.0F,
                                                .hidden = n};
                 ElementKernels<E> const& of = t.of<E>();
                 (centred ? of.layernorm : of.rmsnorm)(forward, {0, rows});
@@ -85,14 +87,22 @@ Floats activations(KernelTable const& t) {
             append(all, floats_of(out));
             append(all, floats_of(other));
         };
-        for (bool const gelu : {false, true}) {
-            of.gated_forward(out.data(), a.data(), b.data(), gelu, n);
+        for (Gate const gate : {Gate::silu, Gate::gelu, Gate::gelu_erf}) {
+            of.gated_forward(out.data(), a.data(), b.data(), gate, n);
             keep();
-            of.gated_backward(out.data(), other.data(), c.data(), a.data(), b.data(), gelu, n);
+            of.gated_backward(out.data(), other.data(), c.data(), a.data(), b.data(), gate, n);
             keep();
         }
-        of.gelu_forward(out.data(), a.data(), n);
-        of.gelu_backward(other.data(), b.data(), a.data(), n);
+        for (Gelu const form : {Gelu::tanh, Gelu::erf}) {
+            of.gelu_forward(out.data(), a.data(), form, n);
+            of.gelu_backward(other.data(), b.data(), a.data(), form, n);
+            keep();
+        }
+        Floats capped = random_floats(n, 8, 60);
+        t.softcap(capped.data(), 30, n);
+        of.softcap_backward(out.data(), capped.data(), 30, n);
+        t.scale(capped.data(), 1.7F, n);
+        append(all, capped);
         keep();
         Floats const angles = random_floats(2 * n, 4), logits = random_floats(n, 5, 10);
         Elements<E> heads = random_elements<E>(3 * (2 * n + 1), 6);

@@ -7,6 +7,7 @@
 
 #include "base/philox.h"
 #include "model/model.h"
+#include "support/families.h"
 #include "support/test_main.h"
 
 namespace selvage::test {
@@ -87,8 +88,34 @@ inline ModelConfig neox_like() {
     return config;
 }
 
-// "llama" or "neox", with "_bf16" behind where products are in bf16.
+inline ModelConfig gemma2_like() {
+    ModelConfig config;
+    config.layers = 2;
+    config.hidden = 64;
+    config.heads = 4;
+    config.kv_heads = 2;
+    config.head_size = 16;
+    config.ffn = 96;
+    config.vocabulary = 300;
+    return as_gemma2(config);
+}
+
+inline ModelConfig qwen3_like() {
+    ModelConfig config;
+    config.layers = 2;
+    config.hidden = 80;
+    config.heads = 4;
+    config.kv_heads = 1;
+    config.head_size = 32;
+    config.ffn = 112;
+    config.vocabulary = 300;
+    return as_qwen3(config);
+}
+
+// "llama", "neox", "gemma2" or "qwen3", with "_bf16" behind where products are in bf16.
 inline ModelConfig config_named(std::string const& name) {
+    if (name.starts_with("gemma2")) return gemma2_like();
+    if (name.starts_with("qwen3")) return qwen3_like();
     return name.starts_with("llama") ? llama_like() : neox_like();
 }
 inline DType compute_named(std::string const& name) { return name.ends_with("_bf16") ? DType::bf16 : DType::f32; }
