@@ -30,6 +30,34 @@ void bind_run(Deck& deck, RunOptions& run) {
     deck.bind("run.hang_minutes", run.hang_minutes, "a run without progress for so long ends; 0: never", at_least(0));
 }
 
+// What some families of models have beside the usual.
+void bind_model_family(Deck& deck, ModelConfig& model) {
+    deck.bind("model.query_key_norm", model.query_key_norm, "RMSNorm of each head's query and key before the rotation");
+    deck.bind("model.post_norm", model.post_norm, "a norm of each branch's output before it is added");
+    deck.bind("model.norm_offset", model.norm_offset, "norms multiply by 1 + weight");
+    deck.bind("model.embedding_scale", model.embedding_scale, "embeddings are multiplied by it", between(0, 1e6));
+    deck.bind("model.attention_scale", model.attention_scale, "scores are multiplied by it; 0: 1 / sqrt(head_size)",
+              between(0, 1e6));
+    deck.bind("model.attention_softcap", model.attention_softcap, "scores s become cap tanh(s / cap); 0: they stay",
+              between(0, 1e6));
+    deck.bind("model.logit_softcap", model.logit_softcap, "logits likewise", between(0, 1e6));
+    deck.bind("model.sliding_window", model.sliding_window, "keys that a query sees, its own the last; 0: all",
+              between(0, 1 << 24));
+    deck.bind("model.sliding_period", model.sliding_period,
+              "of so many layers in a row the last one sees all keys; 0: none does", between(0, 1e4));
+    deck.bind_choice(
+        "model.rotary_scaling", model.rotary_scaling,
+        {{"none", RotaryScaling::none}, {"linear", RotaryScaling::linear}, {"llama3", RotaryScaling::llama3}},
+        "frequencies of the rotary embedding: as they are, all divided, or the slow ones divided");
+    deck.bind("model.rotary_scaling_factor", model.rotary_scaling_factor, "what they are divided by", between(1, 1e6));
+    deck.bind("model.rotary_low_frequency_factor", model.rotary_low_frequency_factor,
+              "llama3: frequencies with fewer turns in the original context are slow", between(0, 1e6));
+    deck.bind("model.rotary_high_frequency_factor", model.rotary_high_frequency_factor,
+              "llama3: frequencies with more turns stay; between them they are mixed", between(0, 1e6));
+    deck.bind("model.rotary_original_context", model.rotary_original_context,
+              "llama3: context that the model was first made for", between(1, 1 << 24));
+}
+
 void bind_model(Deck& deck, ModelConfig& model, std::string& from) {
     deck.bind_path("model.from", from,
                    "model or checkpoint to start from, whose configuration is taken; \"\": random weights");
@@ -44,9 +72,13 @@ void bind_model(Deck& deck, ModelConfig& model, std::string& from) {
     deck.bind_choice("model.norm", model.norm, {{"rmsnorm", NormKind::rmsnorm}, {"layernorm", NormKind::layernorm}},
                      "normalisation");
     deck.bind("model.norm_epsilon", model.norm_epsilon, "added to the variance", between(0, 1));
-    deck.bind_choice(
-        "model.activation", model.activation,
-        {{"swiglu", ActivationKind::swiglu}, {"geglu", ActivationKind::geglu}, {"gelu", ActivationKind::gelu}}, "MLP");
+    deck.bind_choice("model.activation", model.activation,
+                     {{"swiglu", ActivationKind::swiglu},
+                      {"geglu", ActivationKind::geglu},
+                      {"gelu", ActivationKind::gelu},
+                      {"geglu_erf", ActivationKind::geglu_erf},
+                      {"gelu_erf", ActivationKind::gelu_erf}},
+                     "MLP: gated or not, and its function; GELU by tanh or by the error function");
     deck.bind("model.rotary_base", model.rotary_base, "base of the rotary position embedding", between(1, 1e12));
     deck.bind("model.rotary_fraction", model.rotary_fraction, "share of a head's dims that is turned", between(0, 1));
     deck.bind("model.tied", model.tied, "output projection = embedding table");
@@ -54,6 +86,7 @@ void bind_model(Deck& deck, ModelConfig& model, std::string& from) {
     deck.bind("model.output_bias", model.output_bias, "bias of the attention's output projection");
     deck.bind("model.mlp_bias", model.mlp_bias, "biases of the MLP");
     deck.bind("model.parallel_residual", model.parallel_residual, "attention and MLP read the same residual");
+    bind_model_family(deck, model);
 }
 
 void bind_data(Deck& deck, DataOptions& data) {

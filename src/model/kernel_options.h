@@ -17,8 +17,6 @@ inline float attention_scale(ModelConfig const& config) {
     return static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_size)));
 }
 
-inline bool gated(ModelConfig const& config) { return config.activation != ActivationKind::gelu; }
-
 inline kernels::Gate gate_function(ModelConfig const& config) {
     return config.activation == ActivationKind::swiglu ? kernels::Gate::silu : kernels::Gate::gelu;
 }

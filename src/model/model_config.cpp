@@ -16,6 +16,77 @@ void require_size(char const* key, std::int64_t value, std::int64_t lowest, std:
         fail(ExitCode::bad_data, "model.{} is {} (must be {} to {}); change it", key, value, lowest, highest);
 }
 
+void require_number(char const* key, double value, double lowest, char const* usual) {
+    if (!(value >= lowest && std::isfinite(value)))
+        fail(ExitCode::bad_data, "model.{} is {} (must be a number from {} on); usual is {}", key, value, lowest,
+             usual);
+}
+
+void validate_norms(ModelConfig const& config) {
+    auto const refuse = [](char const* key, char const* with, char const* instead) {
+        fail(ExitCode::bad_data, "model.{} is true with {} (the model does not combine them); set {}", key, with,
+             instead);
+    };
+    if (config.norm == NormKind::layernorm) {
+        if (config.norm_offset) refuse("norm_offset", "model.norm \"layernorm\"", "norm to \"rmsnorm\"");
+        if (config.query_key_norm) refuse("query_key_norm", "model.norm \"layernorm\"", "norm to \"rmsnorm\"");
+    }
+    if (config.post_norm && config.parallel_residual)
+        refuse("post_norm", "model.parallel_residual", "one of them to false");
+}
+
+void validate_attention(ModelConfig const& config) {
+    require_number("attention_scale", config.attention_scale, 0, "0, which is 1 / sqrt(head_size)");
+    require_number("attention_softcap", config.attention_softcap, 0, "0, which is none, or 50");
+    require_size("sliding_window", config.sliding_window, 0, largest_size);
+    require_size("sliding_period", config.sliding_period, 0, largest_size);
+    if (config.sliding_period == 1)
+        fail(ExitCode::bad_data,
+             "model.sliding_period is 1 (every layer would see all keys); set model.sliding_window to 0 instead, or "
+             "the period to 0 or at least 2");
+}
+
+void validate_rotary(ModelConfig const& config) {
+    if (!(config.rotary_base > 1 && std::isfinite(config.rotary_base)))
+        fail(ExitCode::bad_data, "model.rotary_base is {} (must be a number above 1); usual is 10000",
+             config.rotary_base);
+    if (!(config.rotary_fraction >= 0 && config.rotary_fraction <= 1))
+        fail(ExitCode::bad_data, "model.rotary_fraction is {} (must be 0 to 1); usual is 1", config.rotary_fraction);
+    if (rotated_dims(config) % 2 != 0)
+        fail(ExitCode::bad_data,
+             "model.rotary_fraction {} of model.head_size {} are {} dims (they are turned in pairs); make them even",
+             config.rotary_fraction, config.head_size, rotated_dims(config));
+    require_number("rotary_scaling_factor", config.rotary_scaling_factor, 1, "1 to 32");
+    require_size("rotary_original_context", config.rotary_original_context, 1, largest_size);
+    require_number("rotary_low_frequency_factor", config.rotary_low_frequency_factor, 0, "1");
+    require_number("rotary_high_frequency_factor", config.rotary_high_frequency_factor, 0, "4");
+    if (config.rotary_high_frequency_factor <= config.rotary_low_frequency_factor)
+        fail(ExitCode::bad_data,
+             "model.rotary_high_frequency_factor is {} and model.rotary_low_frequency_factor is {} (frequencies "
+             "between them are mixed); make the first one larger",
+             config.rotary_high_frequency_factor, config.rotary_low_frequency_factor);
+}
+
+// What files may say and the layers do not compute yet.
+void refuse_what_is_missing(ModelConfig const& config) {
+    auto const refuse = [](char const* key, bool asked) {
+        if (asked)
+            fail(ExitCode::bad_data, "model.{} is not computed yet by this version; use another model, or a newer one",
+                 key);
+    };
+    refuse("query_key_norm", config.query_key_norm);
+    refuse("post_norm", config.post_norm);
+    refuse("norm_offset", config.norm_offset);
+    refuse("embedding_scale", config.embedding_scale != 1);
+    refuse("attention_scale", config.attention_scale != 0);
+    refuse("attention_softcap", config.attention_softcap != 0);
+    refuse("logit_softcap", config.logit_softcap != 0);
+    refuse("sliding_window", config.sliding_window != 0);
+    refuse("rotary_scaling", config.rotary_scaling != RotaryScaling::none);
+    refuse("activation", config.activation == ActivationKind::geglu_erf);
+    refuse("activation", config.activation == ActivationKind::gelu_erf);
+}
+
 // A TOML float always shows that it is one.
 std::string toml_float(double value) {
     std::string text = fmt::format("{}", value);
@@ -46,15 +117,14 @@ void validate(ModelConfig const& config) {
     if (!(config.norm_epsilon > 0 && config.norm_epsilon < 1))
         fail(ExitCode::bad_data, "model.norm_epsilon is {} (must be above 0 and below 1); usual is 1e-5",
              config.norm_epsilon);
-    if (!(config.rotary_base > 1 && std::isfinite(config.rotary_base)))
-        fail(ExitCode::bad_data, "model.rotary_base is {} (must be a number above 1); usual is 10000",
-             config.rotary_base);
-    if (!(config.rotary_fraction >= 0 && config.rotary_fraction <= 1))
-        fail(ExitCode::bad_data, "model.rotary_fraction is {} (must be 0 to 1); usual is 1", config.rotary_fraction);
-    if (rotated_dims(config) % 2 != 0)
-        fail(ExitCode::bad_data,
-             "model.rotary_fraction {} of model.head_size {} are {} dims (they are turned in pairs); make them even",
-             config.rotary_fraction, config.head_size, rotated_dims(config));
+    if (!(config.embedding_scale > 0 && std::isfinite(config.embedding_scale)))
+        fail(ExitCode::bad_data, "model.embedding_scale is {} (must be a number above 0); usual is 1, or sqrt(hidden)",
+             config.embedding_scale);
+    require_number("logit_softcap", config.logit_softcap, 0, "0, which is none, or 30");
+    validate_norms(config);
+    validate_attention(config);
+    validate_rotary(config);
+    refuse_what_is_missing(config);
 }
 
 ModelConfig resolve_vocabulary(ModelConfig config, std::int64_t pieces) {
@@ -77,6 +147,22 @@ char const* name_of(ActivationKind activation) {
             return "geglu";
         case ActivationKind::gelu:
             return "gelu";
+        case ActivationKind::geglu_erf:
+            return "geglu_erf";
+        case ActivationKind::gelu_erf:
+            return "gelu_erf";
+    }
+    return "?";
+}
+
+char const* name_of(RotaryScaling scaling) {
+    switch (scaling) {
+        case RotaryScaling::none:
+            return "none";
+        case RotaryScaling::linear:
+            return "linear";
+        case RotaryScaling::llama3:
+            return "llama3";
     }
     return "?";
 }
@@ -101,6 +187,20 @@ std::string to_toml(ModelConfig const& config) {
     line("output_bias", config.output_bias);
     line("mlp_bias", config.mlp_bias);
     line("parallel_residual", config.parallel_residual);
+    line("query_key_norm", config.query_key_norm);
+    line("post_norm", config.post_norm);
+    line("norm_offset", config.norm_offset);
+    line("embedding_scale", toml_float(config.embedding_scale));
+    line("attention_scale", toml_float(config.attention_scale));
+    line("attention_softcap", toml_float(config.attention_softcap));
+    line("logit_softcap", toml_float(config.logit_softcap));
+    line("sliding_window", config.sliding_window);
+    line("sliding_period", config.sliding_period);
+    line("rotary_scaling", fmt::format("\"{}\"", name_of(config.rotary_scaling)));
+    line("rotary_scaling_factor", toml_float(config.rotary_scaling_factor));
+    line("rotary_low_frequency_factor", toml_float(config.rotary_low_frequency_factor));
+    line("rotary_high_frequency_factor", toml_float(config.rotary_high_frequency_factor));
+    line("rotary_original_context", config.rotary_original_context);
     return text;
 }
 

@@ -75,7 +75,7 @@ std::vector<ParameterSpec> parameter_specs(ModelConfig const& config, int tensor
         list.linear_of_parts(prefix + "attention.output", config.hidden, query_size, config.output_bias,
                              residual_deviation, parts.query);
         list.norm(prefix + "mlp_norm", config);
-        if (config.activation != ActivationKind::gelu)
+        if (gated(config))
             list.linear(prefix + "mlp.gate", config.ffn, config.hidden, config.mlp_bias, deviation, parts.ffn);
         list.linear(prefix + "mlp.up", config.ffn, config.hidden, config.mlp_bias, deviation, parts.ffn);
         list.linear_of_parts(prefix + "mlp.down", config.hidden, config.ffn, config.mlp_bias, residual_deviation,

@@ -60,6 +60,28 @@ TEST(ModelConfig, ErrorsNameTheKey) {
                 HasSubstr("are 3 dims"));
 }
 
+TEST(ModelConfig, ErrorsNameTheKeyOfAFamily) {
+    double const infinity = std::numeric_limits<double>::infinity();
+    EXPECT_THAT(message_of([](auto& c) { c.embedding_scale = 0; }), HasSubstr("model.embedding_scale is 0"));
+    EXPECT_THAT(message_of([](auto& c) { c.attention_scale = -1; }), HasSubstr("model.attention_scale is -1"));
+    EXPECT_THAT(message_of([](auto& c) { c.attention_softcap = -1; }), HasSubstr("model.attention_softcap is -1"));
+    EXPECT_THAT(message_of([&](auto& c) { c.logit_softcap = infinity; }), HasSubstr("model.logit_softcap is inf"));
+    EXPECT_THAT(message_of([](auto& c) { c.sliding_window = -1; }), HasSubstr("model.sliding_window is -1"));
+    EXPECT_THAT(message_of([](auto& c) { c.sliding_period = 1; }), HasSubstr("model.sliding_period is 1"));
+    EXPECT_THAT(message_of([](auto& c) { c.rotary_scaling_factor = 0.5; }),
+                HasSubstr("model.rotary_scaling_factor is 0.5"));
+    EXPECT_THAT(message_of([](auto& c) { c.rotary_high_frequency_factor = 1; }),
+                HasSubstr("model.rotary_high_frequency_factor is 1"));
+    EXPECT_THAT(message_of([](auto& c) { c.rotary_original_context = 0; }),
+                HasSubstr("model.rotary_original_context is 0"));
+    EXPECT_THAT(message_of([](auto& c) { c.norm_offset = true, c.norm = NormKind::layernorm; }),
+                HasSubstr("model.norm_offset is true with model.norm \"layernorm\""));
+    EXPECT_THAT(message_of([](auto& c) { c.query_key_norm = true, c.norm = NormKind::layernorm; }),
+                HasSubstr("model.query_key_norm is true with"));
+    EXPECT_THAT(message_of([](auto& c) { c.post_norm = c.parallel_residual = true; }),
+                HasSubstr("model.post_norm is true with model.parallel_residual"));
+}
+
 TEST(ModelConfig, VocabularyFromTheTokenizer) {
     ModelConfig config;
     EXPECT_EQ(resolve_vocabulary(config, 257).vocabulary, 320);
@@ -77,7 +99,11 @@ TEST(ModelConfig, Toml) {
               "[model]\nlayers = 2\nhidden = 80\nheads = 5\nkv_heads = 5\nhead_size = 16\nffn = 200\nvocabulary = 300\n"
               "norm = \"layernorm\"\nnorm_epsilon = 1e-05\nactivation = \"gelu\"\nrotary_base = 1000000.0\n"
               "rotary_fraction = 0.25\ntied = false\nattention_bias = true\noutput_bias = true\nmlp_bias = true\n"
-              "parallel_residual = true\n");
+              "parallel_residual = true\nquery_key_norm = false\npost_norm = false\nnorm_offset = false\n"
+              "embedding_scale = 1.0\nattention_scale = 0.0\nattention_softcap = 0.0\nlogit_softcap = 0.0\n"
+              "sliding_window = 0\nsliding_period = 0\nrotary_scaling = \"none\"\nrotary_scaling_factor = 1.0\n"
+              "rotary_low_frequency_factor = 1.0\nrotary_high_frequency_factor = 4.0\n"
+              "rotary_original_context = 8192\n");
 }
 
 TEST(Parameters, NamesShapesAndInitialisation) {

@@ -7,7 +7,8 @@ from support import JobTest, h5py, numpy, program, programs, unittest
 KEYS = {
     "run": "seed rounds schedule_rounds out walltime hang_minutes",
     "model": """from layers hidden heads kv_heads head_size ffn vocabulary norm activation rotary_base rotary_fraction
-        tied""",
+        tied query_key_norm post_norm norm_offset embedding_scale attention_scale attention_softcap logit_softcap
+        sliding_window sliding_period rotary_scaling""",
     "data": "train validation heldout context too_long",
     "grid": "tensor context expert pipeline data",
     "precision": "compute batch_invariant",
