@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Private to io: the two 16-bit types of stored weights. To float exactly; from float to the nearest, ties to even.
+// The two 16-bit types of stored weights. To float exactly; from float to the nearest, ties to even.
 #include <bit>
 #include <cmath>
 #include <cstdint>

@@ -84,8 +84,8 @@ class RunLoop {
             io::read_checkpoint(io_, *job_.start_from, model_.parameters(), &shard);
             if (state_.phase == io::Phase::finished && state_.round <= options_.run.rounds)
                 state_.phase = io::Phase::generate;
-        } else if (!job_.initial_model.empty()) {
-            io::read_checkpoint(io_, job_.initial_model, model_.parameters(), nullptr);
+        } else if (job_.initial_weights) {
+            job_.initial_weights(model_.parameters());
         } else {
             model_.parameters().initialise(options_.run.seed, options_.train.threads_per_rank);
         }
@@ -452,7 +452,7 @@ class RunLoop {
         });
         if (log_) state_.table_rows = log_->table_rows();
         io::CheckpointInfo info{job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_,
-                                corpora_.train.digest()};
+                                corpora_.train.digest(), job_.folder};
         auto const path = io::checkpoint_path(folder_ / "checkpoints", state_.step);
         std::int64_t const bytes = io::write_checkpoint(
             io_, path, info, model_.parameters(), optimizer_shard(trainer_.optimizer()), options_.checkpoint.writers);
