@@ -151,19 +151,24 @@ std::int64_t read_size(ConfigReader& reader, char const* key) {
     return size;
 }
 
+std::int64_t read_head_size(ConfigReader& reader, Family const& family, ModelConfig const& model) {
+    // GPT-NeoX has no such key: one that says something is not read by transformers either.
+    if (!family.fused_query_key_value) {
+        if (reader.has("head_dim")) return read_size(reader, "head_dim");
+        if (family.head_size > 0 && !reader.mentions("head_dim")) return family.head_size;
+    }
+    if (model.hidden % model.heads != 0)
+        reader.fail_key("hidden_size", "is no multiple of num_attention_heads, and there is no head_dim; correct it");
+    return model.hidden / model.heads;
+}
+
 void read_sizes(ConfigReader& reader, Family const& family, ModelConfig& model) {
     model.layers = read_size(reader, "num_hidden_layers");
     model.hidden = read_size(reader, "hidden_size");
     model.heads = read_size(reader, "num_attention_heads");
     model.ffn = read_size(reader, "intermediate_size");
     model.vocabulary = read_size(reader, "vocab_size");
-    bool const says = reader.has("head_dim");
-    if (!says && (family.head_size == 0 || reader.mentions("head_dim")) && model.hidden % model.heads != 0)
-        reader.fail_key("hidden_size", "is no multiple of num_attention_heads, and there is no head_dim; correct it");
-    std::int64_t const otherwise =
-        family.head_size == 0 || reader.mentions("head_dim") ? model.hidden / model.heads : family.head_size;
-    model.head_size = says ? read_size(reader, "head_dim") : otherwise;
-    reader.skip("head_dim");
+    model.head_size = read_head_size(reader, family, model);
 }
 
 void refuse_other_kinds(ConfigReader& reader) {

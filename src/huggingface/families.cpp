@@ -96,6 +96,8 @@ void read_gated(ConfigReader& reader, ModelConfig& model, GatedDefaults const& d
     if (defaults.needs_kv_heads && !reader.mentions("num_key_value_heads")) heads.reset();
     model.kv_heads = reader.integer("num_key_value_heads", heads);
     reader.refuse("attention_dropout", "dropout");
+    if (reader.integer("pretraining_tp", 1) != 1)
+        reader.fail_key("pretraining_tp", "is not 1: products cut in parts are not supported; set it to 1");
 }
 
 void write_gated(ModelConfig const& model, json::object& config, char const* activation_key) {
@@ -150,8 +152,6 @@ void read_llama(ConfigReader& reader, ModelConfig& model) {
     read_gated(reader, model, {.needs_kv_heads = false});
     read_biases(reader, model);
     model.mlp_bias = reader.flag("mlp_bias", false);
-    if (reader.integer("pretraining_tp", 1) != 1)
-        reader.fail_key("pretraining_tp", "is not 1: products cut in parts are not supported; set it to 1");
 }
 
 void write_llama(ModelConfig const& model, json::object& config) {
@@ -275,6 +275,7 @@ void read_neox(ConfigReader& reader, ModelConfig& model) {
 }
 
 void write_neox(ModelConfig const& model, json::object& config) {
+    for (char const* const key : {"rope_theta", "head_dim"}) config.erase(key);
     config["layer_norm_eps"] = model.norm_epsilon;
     config["tie_word_embeddings"] = model.tied;
     config["hidden_act"] = name_of_curve(model.activation);
