@@ -36,20 +36,31 @@ struct AttentionSegment {
     std::span<std::int32_t const> page_table;  // page_table[i] holds positions 64 i .. 64 i + 63; borrowed for the call
 };
 
+// scale multiplies the scores, usually 1/sqrt(head_size). With a softcap a score s then becomes softcap tanh(s /
+// softcap) (Gemma 2). With a window a row sees that many keys at most, its own the last (Child et al. 2019); pages that
+// no row of a tile sees are skipped, which changes no bits.
+struct AttentionOptions {
+    AttentionOptions(float scale_, float softcap_ = 0, std::int64_t window_ = 0)
+        : scale(scale_), softcap(softcap_), window(window_) {}
+    float scale;
+    float softcap;        // 0: none
+    std::int64_t window;  // 0: all keys
+};
+
 // Writes keys and values [rows, kv_heads, head_size] of the segments into their pages.
 void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<AttentionSegment const> segments,
               Stream& stream);
 
-// out[rows, heads, head_size] for queries of the same shape; row r sees the positions 0 .. its own, all stored before.
-// log_sum_exp[rows, heads] is kept for the backward pass (may be empty). scale is usually 1/sqrt(head_size).
+// out[rows, heads, head_size] for queries of the same shape; row r sees the positions 0 .. its own (with a window the
+// last of them), all stored before. log_sum_exp[rows, heads] is kept for the backward pass (may be empty).
 void attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
-                       std::span<AttentionSegment const> segments, float scale, Stream& stream);
+                       std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream& stream);
 
 // Gradients of whole sequences (first_position = 0): d_queries, d_keys, d_values overwritten, in the shapes of queries
 // [rows, heads, head_size] and keys, values [rows, kv_heads, head_size]. The order of sums depends on the segment
 // alone.
 void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
                         TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-                        std::span<AttentionSegment const> segments, float scale, Stream& stream);
+                        std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream& stream);
 
 }  // namespace selvage::kernels

@@ -65,6 +65,6 @@ class AttentionPlan {
 // store_kv() and attention_forward() of the plan's segments.
 void store_planned_kv(KvPages pages, TensorView keys, TensorView values, AttentionPlan const& plan, Stream& stream);
 void planned_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
-                               AttentionPlan const& plan, float scale, Stream& stream);
+                               AttentionPlan const& plan, AttentionOptions const& options, Stream& stream);
 
 }  // namespace selvage::kernels

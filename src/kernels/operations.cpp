@@ -31,6 +31,7 @@ void check_device(TensorView tensor, Stream const& stream) {
                   "a tensor {} of another device than the stream's", tensor.shape().text());
 }
 void check_device(KvPages const& pages, Stream const& stream) { check_device(pages.pages, stream); }
+void check_device(NormWeight const& weight, Stream const& stream) { check_device(weight.value, stream); }
 template <class Other>
 requires(!std::is_convertible_v<Other, TensorView>) void check_device(Other const&, Stream const&) {}
 
@@ -51,11 +52,21 @@ void gated_backward(TensorView d_gate, TensorView d_up, TensorView d_out, Tensor
     run(&Operations::gated_backward, stream, d_gate, d_up, d_out, gate, up, function);
 }
 
-void gelu_forward(TensorView out, TensorView in, Stream& stream) { run(&Operations::gelu_forward, stream, out, in); }
-
-void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream& stream) {
-    run(&Operations::gelu_backward, stream, d_in, d_out, in);
+void gelu_forward(TensorView out, TensorView in, Gelu form, Stream& stream) {
+    run(&Operations::gelu_forward, stream, out, in, form);
 }
+
+void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Gelu form, Stream& stream) {
+    run(&Operations::gelu_backward, stream, d_in, d_out, in, form);
+}
+
+void softcap_forward(TensorView x, float cap, Stream& stream) { run(&Operations::softcap_forward, stream, x, cap); }
+
+void softcap_backward(TensorView d_x, TensorView capped, float cap, Stream& stream) {
+    run(&Operations::softcap_backward, stream, d_x, capped, cap);
+}
+
+void scale_in_place(TensorView x, float factor, Stream& stream) { run(&Operations::scale_in_place, stream, x, factor); }
 
 void add_in_place(TensorView to, TensorView from, Stream& stream) { run(&Operations::add_in_place, stream, to, from); }
 
@@ -84,8 +95,8 @@ void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<Atten
 }
 
 void attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
-                       std::span<AttentionSegment const> segments, float scale, Stream& stream) {
-    run(&Operations::attention_forward, stream, out, log_sum_exp, queries, pages, segments, scale);
+                       std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream& stream) {
+    run(&Operations::attention_forward, stream, out, log_sum_exp, queries, pages, segments, options);
 }
 
 void AttentionPlan::make(std::span<AttentionSegment const> segments, std::int64_t rows, std::int64_t page_count,
@@ -101,15 +112,15 @@ void store_planned_kv(KvPages pages, TensorView keys, TensorView values, Attenti
 }
 
 void planned_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
-                               AttentionPlan const& plan, float scale, Stream& stream) {
-    run(&Operations::planned_attention_forward, stream, out, log_sum_exp, queries, pages, plan, scale);
+                               AttentionPlan const& plan, AttentionOptions const& options, Stream& stream) {
+    run(&Operations::planned_attention_forward, stream, out, log_sum_exp, queries, pages, plan, options);
 }
 
 void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
                         TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-                        std::span<AttentionSegment const> segments, float scale, Stream& stream) {
+                        std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream& stream) {
     run(&Operations::attention_backward, stream, d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys,
-        values, segments, scale);
+        values, segments, options);
 }
 
 void cross_entropy_backward(TensorView d_logits, TensorView logits, TensorView log_sum_exp, TensorView targets,
@@ -134,12 +145,12 @@ void scatter_rows(TensorView out, TensorView in, TensorView rows, Stream& stream
 }
 
 void rmsnorm_forward(TensorView out, TensorView rstd, TensorView sum, TensorView in, TensorView branch,
-                     TensorView weight, float epsilon, Stream& stream) {
+                     NormWeight const& weight, float epsilon, Stream& stream) {
     run(&Operations::rmsnorm_forward, stream, out, rstd, sum, in, branch, weight, epsilon);
 }
 
 void rmsnorm_backward(TensorView d_in, TensorView d_in_compute, Accumulate accumulate, TensorView d_weight,
-                      TensorView d_out, TensorView in, TensorView rstd, TensorView weight, Stream& stream) {
+                      TensorView d_out, TensorView in, TensorView rstd, NormWeight const& weight, Stream& stream) {
     run(&Operations::rmsnorm_backward, stream, d_in, d_in_compute, accumulate, d_weight, d_out, in, rstd, weight);
 }
 

@@ -34,7 +34,10 @@ struct Operations {
     decltype(&kernels::gated_backward) gated_backward = nullptr;
     decltype(&kernels::gelu_forward) gelu_forward = nullptr;
     decltype(&kernels::gelu_backward) gelu_backward = nullptr;
+    decltype(&kernels::softcap_forward) softcap_forward = nullptr;
+    decltype(&kernels::softcap_backward) softcap_backward = nullptr;
     decltype(&kernels::add_in_place) add_in_place = nullptr;
+    decltype(&kernels::scale_in_place) scale_in_place = nullptr;
     decltype(&kernels::add_to_rows) add_to_rows = nullptr;
     decltype(&kernels::fill) fill = nullptr;
     decltype(&kernels::add_column_sums) add_column_sums = nullptr;

@@ -27,11 +27,19 @@ struct BackwardPass {
     TensorView matrix(Tensor const& tensor) const { return buffers.matrix(tensor); }
     TensorView used(Tensor const& tensor) const { return buffers.used(tensor); }
 
-    // d.residual as products read it: all rows, in their type; and where a norm has to leave its own rows of that.
+    // The gradient of a branch's output, which is d.residual or comes from that by a norm, as products read it: all
+    // rows, in their type; and where a norm has to leave its own rows of that.
     Tensor const& operand() const { return buffers.backward->operand; }
-    TensorView residual_copy() const { return operand().view().empty() ? TensorView{} : buffers.own_of_all(operand()); }
-    TensorView residual_operand() const {
-        return matrix(operand().view().empty() ? buffers.backward->residual : operand());
+    TensorView operand_rows() const { return operand().view().empty() ? TensorView{} : buffers.own_of_all(operand()); }
+    TensorView branch_operand() const {
+        BackwardBuffers const& d = *buffers.backward;
+        if (!operand().view().empty()) return matrix(operand());
+        return matrix(config.post_norm ? d.branch : d.residual);
+    }
+    // Where a norm leaves d.residual for the branch that comes next.
+    TensorView residual_copy() const { return config.post_norm ? TensorView{} : operand_rows(); }
+    void gather_residual_copy() const {
+        if (!config.post_norm) gather(operand());
     }
     // d.normed, which is this rank's part of a sum over them, as that sum.
     TensorView sum_of_normed() const {
@@ -51,14 +59,14 @@ struct BackwardPass {
         kernels::linear_backward_weights(std::span(parts).first(count), in, how, stream);
     }
 
-    // The same of `linear`, cut by its inputs, whose outputs' gradient is d.residual.
+    // The same of `linear`, cut by its inputs, which makes a branch's output.
     void weight_gradient_of_parts(Linear const& linear, TensorView in) const {
-        kernels::WeightGradient part = linear.gradient(gradients, residual_operand());
+        kernels::WeightGradient part = linear.gradient(gradients, branch_operand());
         TensorView const d_bias = axis.size() == 1 ? TensorView{} : std::exchange(part.d_bias, TensorView{});
         kernels::linear_backward_weights({&part, 1}, in, accumulate, stream);
         if (d_bias.empty()) return;
         if (accumulate == Accumulate::overwrite) kernels::fill(d_bias, 0, stream);
-        kernels::add_column_sums(d_bias, residual_copy(), stream);
+        kernels::add_column_sums(d_bias, operand_rows(), stream);
     }
 
     // d_in (+)= the gradient of the norm's input, own rows; `copy` as in kernels/norm.h.
@@ -66,8 +74,8 @@ struct BackwardPass {
               Tensor const& mean, Tensor const& rstd, Norm const& norm) const {
         TensorView const d_weight = norm.weight.gradient(gradients);
         if (config.norm == NormKind::rmsnorm)
-            kernels::rmsnorm_backward(d_in, copy, to_input, d_weight, d_out, in, buffers.own(rstd), norm.weight.value,
-                                      stream);
+            kernels::rmsnorm_backward(d_in, copy, to_input, d_weight, d_out, in, buffers.own(rstd),
+                                      norm_weight(config, norm.weight.value), stream);
         else
             kernels::layernorm_backward(d_in, copy, to_input, d_weight, norm.bias.gradient(gradients), d_out, in,
                                         buffers.own(mean), buffers.own(rstd), norm.weight.value, stream);
@@ -79,17 +87,38 @@ struct BackwardPass {
         norm(buffers.own(buffers.backward->residual), copy, Accumulate::add, sum_of_normed(), in, mean, rstd, weights);
     }
 
+    // From d.residual to what branch_operand() gives.
+    void post_norm(PostNorm const& kept, Norm const& weights) const {
+        if (!config.post_norm) return;
+        norm(buffers.own(buffers.backward->branch), operand_rows(), Accumulate::overwrite,
+             buffers.own(buffers.backward->residual), buffers.own(kept.in), kept.mean, kept.rstd, weights);
+        gather(operand());
+    }
+
+    // The gradient of what the norm of heads read, if there is one: in the place of what it made, which nothing reads
+    // any more.
+    TensorView head_norm(Tensor const& made, Tensor const& d_made, HeadNorm const& kept, Weight const& weight) const {
+        if (!config.query_key_norm) return matrix(d_made);
+        TensorView const d_in = used(made);
+        bool const is_float = d_in.dtype() == DType::f32;
+        kernels::rmsnorm_backward(is_float ? d_in : TensorView{}, is_float ? TensorView{} : d_in, Accumulate::overwrite,
+                                  weight.gradient(gradients), used(d_made), used(kept.in), used(kept.rstd),
+                                  norm_weight(config, weight.value), stream);
+        return matrix(made);
+    }
+
     // Adds the gradient of the MLP branch's input to d.residual; where the residual is parallel it goes to
     // d.second_branch, as d.residual is still read.
     void mlp(std::int64_t index, LayerWeights const& weights) const {
         MlpActivations const& kept = buffers.mlp(index);
         BackwardBuffers const& d = *buffers.backward;
-        weights.down.backward_input(matrix(d.activated), residual_operand(), Accumulate::overwrite, stream);
+        post_norm(kept.post_norm, weights.mlp_post_norm);
+        weights.down.backward_input(matrix(d.activated), branch_operand(), Accumulate::overwrite, stream);
         weight_gradient_of_parts(weights.down, matrix(kept.activated));
         TensorView d_up = matrix(kept.up);
         if (!gated(config)) {
             d_up = matrix(d.up);
-            kernels::gelu_backward(d_up, matrix(d.activated), matrix(kept.up), stream);
+            kernels::gelu_backward(d_up, matrix(d.activated), matrix(kept.up), gelu_form(config), stream);
             weight_gradients({{weights.up, d_up}}, matrix(kept.normed), accumulate);
         } else {
             TensorView const d_gate = matrix(kept.gate);
@@ -103,35 +132,36 @@ struct BackwardPass {
             return norm(buffers.own(d.second_branch), {}, Accumulate::overwrite, sum_of_normed(),
                         buffers.residual(index), kept.mean, kept.rstd, weights.mlp_norm);
         norm_of_branch(residual_copy(), buffers.own(kept.middle), kept.mean, kept.rstd, weights.mlp_norm);
-        gather(operand());
+        gather_residual_copy();
     }
 
     // Adds the gradient of the attention branch's input to d.residual.
     void attention(std::int64_t index, LayerWeights const& weights) const {
         AttentionActivations const& kept = buffers.attention(index);
         BackwardBuffers const& d = *buffers.backward;
-        weights.output.backward_input(matrix(d.attended), residual_operand(), Accumulate::overwrite, stream);
+        post_norm(buffers.mlp(index).attention_post_norm, weights.attention_post_norm);
+        weights.output.backward_input(matrix(d.attended), branch_operand(), Accumulate::overwrite, stream);
         weight_gradient_of_parts(weights.output, matrix(kept.attended));
         kernels::attention_backward(used(d.query), used(d.key), used(d.value), used(d.attended), used(kept.attended),
                                     used(kept.log_sum_exp), used(kept.query), used(kept.key), used(kept.value),
-                                    batch.segments, attention_scale(config), stream);
+                                    batch.segments, attention_options(config, index), stream);
         kernels::RotaryOptions const rotary = rotary_options(config);
         kernels::rotary_backward(used(d.query), buffers.positions(), rotary, stream);
         kernels::rotary_backward(used(d.key), buffers.positions(), rotary, stream);
-        weight_gradients(
-            {{weights.query, matrix(d.query)}, {weights.key, matrix(d.key)}, {weights.value, matrix(d.value)}},
-            matrix(kept.normed), accumulate);
-        weights.query.backward_input(matrix(d.normed), matrix(d.query), Accumulate::overwrite, stream);
-        weights.key.backward_input(matrix(d.normed), matrix(d.key), Accumulate::add, stream);
+        TensorView const d_query = head_norm(kept.query, d.query, kept.query_norm, weights.query_norm);
+        TensorView const d_key = head_norm(kept.key, d.key, kept.key_norm, weights.key_norm);
+        weight_gradients({{weights.query, d_query}, {weights.key, d_key}, {weights.value, matrix(d.value)}},
+                         matrix(kept.normed), accumulate);
+        weights.query.backward_input(matrix(d.normed), d_query, Accumulate::overwrite, stream);
+        weights.key.backward_input(matrix(d.normed), d_key, Accumulate::add, stream);
         weights.value.backward_input(matrix(d.normed), matrix(d.value), Accumulate::add, stream);
         if (config.parallel_residual)
             kernels::add_in_place(buffers.own(d.residual), buffers.own(d.second_branch), stream);
         // Behind the first layer is the embedding, which reads it in f32.
         bool const for_embedding = index == 0 && axis.size() > 1;
-        Tensor const& copied = for_embedding ? buffers.partial : operand();
-        norm_of_branch(for_embedding ? buffers.own_of_all(copied) : residual_copy(), buffers.residual(index), kept.mean,
-                       kept.rstd, weights.attention_norm);
-        gather(copied);
+        norm_of_branch(for_embedding ? buffers.own_of_all(buffers.partial) : residual_copy(), buffers.residual(index),
+                       kept.mean, kept.rstd, weights.attention_norm);
+        for_embedding ? gather(buffers.partial) : gather_residual_copy();
     }
 
     void gather(Tensor const& rows) const {
@@ -140,9 +170,11 @@ struct BackwardPass {
 
     void embedding(Weight const& table) const {
         bool const split = axis.size() > 1;
-        kernels::embedding_backward(table.gradient(gradients),
-                                    matrix(split ? buffers.partial : buffers.backward->residual),
-                                    split ? buffers.local_tokens() : buffers.tokens(), stream);
+        TensorView const d_out = matrix(split ? buffers.partial : buffers.backward->residual);
+        if (config.embedding_scale != 1)
+            kernels::scale_in_place(d_out, static_cast<float>(config.embedding_scale), stream);
+        kernels::embedding_backward(table.gradient(gradients), d_out, split ? buffers.local_tokens() : buffers.tokens(),
+                                    stream);
     }
 
     // Rows first .. first + count - 1 of those with a target; `loss` goes on in row order.
@@ -162,11 +194,14 @@ struct BackwardPass {
         TensorView const log_sum_exp = head.log_sum_exp.first(count);
         kernels::gather_rows(hidden, matrix(buffers.hidden), head.rows.first(count), stream);
         output.forward(logits, hidden, stream);
+        finish_logits(config, logits, stream);
         vocabulary.log_sum_exp(log_sum_exp, logits, stream);
         vocabulary.target_log_probability(head.log_probability.first(count), logits, log_sum_exp,
                                           head.targets.first(count), stream);
         vocabulary.cross_entropy_backward(d_logits, logits, log_sum_exp, head.targets.first(count),
                                           head.weights.first(count), stream);
+        if (config.logit_softcap != 0)
+            kernels::softcap_backward(d_logits, logits, static_cast<float>(config.logit_softcap), stream);
         weight_gradients({{output, d_logits}}, hidden, first == 0 ? accumulate : Accumulate::add);
         output.backward_input(head.d_hidden.first(count), d_logits, Accumulate::overwrite, stream);
         kernels::scatter_rows(d_hidden, head.d_hidden.first(count), head.rows.first(count), stream);
@@ -245,7 +280,7 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
                         vocabulary_);
     pass.norm(buffers.own(d.residual), pass.residual_copy(), Accumulate::overwrite, pass.sum_of_normed(),
               buffers.residual(config_.layers), buffers.mean, buffers.rstd, weights_->all().final_norm);
-    pass.gather(pass.operand());
+    pass.gather_residual_copy();
     final_from(weights_->all().final_norm.weight.parameter->offset);
     for (std::int64_t index = config_.layers - 1; index >= 0; --index) {
         LayerWeights const& layer = weights_->layer(index);
@@ -253,6 +288,7 @@ double Model::backward(TokenBatch const& batch, std::span<std::int32_t const> ta
             again.attention_inner(index, layer, cache.layer(index), again.kept_entering(index));
             again.attention_output(index, layer);
             again.mlp_inner(index, layer);
+            if (config_.post_norm) again.mlp_output(index, layer);
         }
         pass.mlp(index, layer);
         final_from(layer.mlp_norm.weight.parameter->offset);

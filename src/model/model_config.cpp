@@ -67,26 +67,6 @@ void validate_rotary(ModelConfig const& config) {
              config.rotary_high_frequency_factor, config.rotary_low_frequency_factor);
 }
 
-// What files may say and the layers do not compute yet.
-void refuse_what_is_missing(ModelConfig const& config) {
-    auto const refuse = [](char const* key, bool asked) {
-        if (asked)
-            fail(ExitCode::bad_data, "model.{} is not computed yet by this version; use another model, or a newer one",
-                 key);
-    };
-    refuse("query_key_norm", config.query_key_norm);
-    refuse("post_norm", config.post_norm);
-    refuse("norm_offset", config.norm_offset);
-    refuse("embedding_scale", config.embedding_scale != 1);
-    refuse("attention_scale", config.attention_scale != 0);
-    refuse("attention_softcap", config.attention_softcap != 0);
-    refuse("logit_softcap", config.logit_softcap != 0);
-    refuse("sliding_window", config.sliding_window != 0);
-    refuse("rotary_scaling", config.rotary_scaling != RotaryScaling::none);
-    refuse("activation", config.activation == ActivationKind::geglu_erf);
-    refuse("activation", config.activation == ActivationKind::gelu_erf);
-}
-
 // A TOML float always shows that it is one.
 std::string toml_float(double value) {
     std::string text = fmt::format("{}", value);
@@ -99,6 +79,11 @@ std::string toml_float(double value) {
 std::int64_t rotated_dims(ModelConfig const& config) {
     // 0.1 * 30 is a little less than 3.
     return static_cast<std::int64_t>(config.rotary_fraction * static_cast<double>(config.head_size) + 1e-6);
+}
+
+std::int64_t sliding_window(ModelConfig const& config, std::int64_t layer) {
+    bool const sees_all = config.sliding_period > 0 && (layer + 1) % config.sliding_period == 0;
+    return sees_all ? 0 : config.sliding_window;
 }
 
 void validate(ModelConfig const& config) {
@@ -124,7 +109,6 @@ void validate(ModelConfig const& config) {
     validate_norms(config);
     validate_attention(config);
     validate_rotary(config);
-    refuse_what_is_missing(config);
 }
 
 ModelConfig resolve_vocabulary(ModelConfig config, std::int64_t pieces) {

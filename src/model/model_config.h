@@ -57,6 +57,9 @@ ModelConfig resolve_vocabulary(ModelConfig config, std::int64_t pieces);
 // Leading dims of each head that are turned: the whole part of rotary_fraction * head_size.
 std::int64_t rotated_dims(ModelConfig const& config);
 
+// Keys that a query of a layer sees; 0: all.
+std::int64_t sliding_window(ModelConfig const& config, std::int64_t layer);
+
 // Whether the MLP has a gate.
 inline bool gated(ModelConfig const& config) {
     return config.activation != ActivationKind::gelu && config.activation != ActivationKind::gelu_erf;

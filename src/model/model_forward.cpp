@@ -27,6 +27,9 @@ TensorView Model::run_layers(KvCache& cache, Workspace& workspace) {
     return hidden;
 }
 
-void Model::logits(TensorView out, TensorView hidden) { weights_->output().forward(out, hidden, stream_); }
+void Model::logits(TensorView out, TensorView hidden) {
+    weights_->output().forward(out, hidden, stream_);
+    finish_logits(config_, out, stream_);
+}
 
 }  // namespace selvage

@@ -28,8 +28,12 @@ class SpecList {
         matrix(name + ".weight", out, in, deviation, {1, inputs});
         if (bias) specs_.push_back({name + ".bias", Shape{out}, InitKind::zeros, 0, false});
     }
+    void norm_weight(std::string const& name, std::int64_t size, ModelConfig const& config) {
+        InitKind const one = config.norm_offset ? InitKind::zeros : InitKind::ones;
+        specs_.push_back({name + ".weight", Shape{size}, one, 0, false});
+    }
     void norm(std::string const& name, ModelConfig const& config) {
-        specs_.push_back({name + ".weight", Shape{config.hidden}, InitKind::ones, 0, false});
+        norm_weight(name, config.hidden, config);
         if (config.norm == NormKind::layernorm)
             specs_.push_back({name + ".bias", Shape{config.hidden}, InitKind::zeros, 0, false});
     }
@@ -72,14 +76,20 @@ std::vector<ParameterSpec> parameter_specs(ModelConfig const& config, int tensor
                     parts.query);
         list.linear(prefix + "attention.key", kv_size, config.hidden, config.attention_bias, deviation, parts.key);
         list.linear(prefix + "attention.value", kv_size, config.hidden, config.attention_bias, deviation, parts.key);
+        if (config.query_key_norm) {
+            list.norm_weight(prefix + "attention.query_norm", config.head_size, config);
+            list.norm_weight(prefix + "attention.key_norm", config.head_size, config);
+        }
         list.linear_of_parts(prefix + "attention.output", config.hidden, query_size, config.output_bias,
                              residual_deviation, parts.query);
+        if (config.post_norm) list.norm(prefix + "attention_post_norm", config);
         list.norm(prefix + "mlp_norm", config);
         if (gated(config))
             list.linear(prefix + "mlp.gate", config.ffn, config.hidden, config.mlp_bias, deviation, parts.ffn);
         list.linear(prefix + "mlp.up", config.ffn, config.hidden, config.mlp_bias, deviation, parts.ffn);
         list.linear_of_parts(prefix + "mlp.down", config.hidden, config.ffn, config.mlp_bias, residual_deviation,
                              parts.ffn);
+        if (config.post_norm) list.norm(prefix + "mlp_post_norm", config);
     }
     list.norm("final_norm", config);
     if (!config.tied) list.matrix("output.weight", config.vocabulary, config.hidden, deviation, {0, parts.vocabulary});
@@ -96,8 +106,12 @@ ModelWeights::ModelWeights(ModelConfig const& config, ParameterSet const& parame
         layer.query = find.linear(prefix + "attention.query");
         layer.key = find.linear(prefix + "attention.key");
         layer.value = find.linear(prefix + "attention.value");
+        layer.query_norm = find.weight(prefix + "attention.query_norm.weight");
+        layer.key_norm = find.weight(prefix + "attention.key_norm.weight");
+        layer.attention_post_norm = find.norm(prefix + "attention_post_norm");
         layer.output = find.linear(prefix + "attention.output");
         layer.mlp_norm = find.norm(prefix + "mlp_norm");
+        layer.mlp_post_norm = find.norm(prefix + "mlp_post_norm");
         layer.gate = find.linear(prefix + "mlp.gate");
         layer.up = find.linear(prefix + "mlp.up");
         layer.down = find.linear(prefix + "mlp.down");

@@ -41,6 +41,8 @@ struct Linear {
 
 struct LayerWeights {
     Norm attention_norm, mlp_norm;
+    Norm attention_post_norm, mlp_post_norm;  // empty, as the next two, where the model has none
+    Weight query_norm, key_norm;              // [head_size]
     Linear query, key, value, output;
     Linear gate, up, down;            // gate is empty for plain GELU
     std::vector<Linear*> matrices();  // those that there are, always in the same order

@@ -15,6 +15,13 @@ Tensor float_tensor(Arena& arena, char const* name, Shape shape) { return Tensor
 
 }  // namespace
 
+PostNorm::PostNorm(Arena& arena, ModelConfig const& config, RowCounts rows) {
+    if (!config.post_norm) return;
+    in = float_tensor(arena, activations_name, {rows.own, config.hidden});
+    rstd = float_tensor(arena, activations_name, {rows.own});
+    if (config.norm == NormKind::layernorm) mean = float_tensor(arena, activations_name, {rows.own});
+}
+
 AttentionActivations::AttentionActivations(Arena& arena, Model const& model, RowCounts rows) {
     ModelConfig const& config = model.local();
     auto const floats = [&](Shape shape) { return float_tensor(arena, activations_name, shape); };
@@ -27,9 +34,16 @@ AttentionActivations::AttentionActivations(Arena& arena, Model const& model, Row
     value = operand({rows.all, config.kv_heads, config.head_size});
     attended = operand({rows.all, config.heads, config.head_size});
     log_sum_exp = floats({rows.all, config.heads});
+    auto const head_norm = [&](std::int64_t heads) {
+        return HeadNorm{operand({rows.all, heads, config.head_size}), floats({rows.all, heads})};
+    };
+    if (!config.query_key_norm) return;
+    query_norm = head_norm(config.heads);
+    key_norm = head_norm(config.kv_heads);
 }
 
-MlpActivations::MlpActivations(Arena& arena, Model const& model, RowCounts rows) {
+MlpActivations::MlpActivations(Arena& arena, Model const& model, RowCounts rows)
+    : post_norm(arena, model.local(), rows), attention_post_norm(arena, model.local(), rows) {
     ModelConfig const& config = model.local();
     auto const floats = [&](Shape shape) { return float_tensor(arena, activations_name, shape); };
     auto const operand = [&](Shape shape) { return Tensor(arena, activations_name, model.compute(), shape); };
@@ -52,6 +66,7 @@ BackwardBuffers::BackwardBuffers(Arena& arena, Model const& model, RowCounts row
     normed = floats({rows.all, config.hidden});
     if (split) own_normed = floats({rows.own, config.hidden});
     if (config.parallel_residual) second_branch = floats({rows.own, config.hidden});
+    if (config.post_norm) branch = floats({rows.own, config.hidden});
     query = typed({rows.all, config.heads, config.head_size});
     key = typed({rows.all, config.kv_heads, config.head_size});
     value = typed({rows.all, config.kv_heads, config.head_size});
@@ -65,7 +80,8 @@ HeadBuffers::HeadBuffers(Arena& arena, Model const& model, std::int64_t rows_of_
     ModelConfig const& config = model.local();
     logits = float_tensor(arena, "logits", {chunk_rows, config.vocabulary});
     auto const make = [&](DType dtype, Shape shape) { return Tensor(arena, backward_name, dtype, shape); };
-    if (model.compute() != DType::f32) d_logits = make(model.compute(), {chunk_rows, config.vocabulary});
+    if (model.compute() != DType::f32 || config.logit_softcap != 0)
+        d_logits = make(model.compute(), {chunk_rows, config.vocabulary});
     hidden = make(model.compute(), {chunk_rows, config.hidden});
     d_hidden = make(DType::f32, {chunk_rows, config.hidden});
     rows = make(DType::i32, {chunk_rows});

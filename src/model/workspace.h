@@ -17,12 +17,27 @@ struct RowCounts {
     std::int64_t own = 0;
 };
 
+// What a norm of heads read, [rows, heads, head_size], and its statistics; empty where the model has none.
+struct HeadNorm {
+    Tensor in, rstd;
+};
+
+// What a norm of a branch's output read (f32), and its statistics, all of own rows; empty where the model has none.
+struct PostNorm {
+    PostNorm(Arena& arena, ModelConfig const& config, RowCounts rows);
+    Tensor in, mean, rstd;
+};
+
 // What the attention of one layer leaves for its backward pass; row-major [rows, ...].
 struct AttentionActivations {
     AttentionActivations(Arena& arena, Model const& model, RowCounts rows);
     Tensor normed, mean, rstd;  // mean and rstd of own rows, mean is used by LayerNorm only
     Tensor query, key, value;   // query and key after the rotary turn
     Tensor attended, log_sum_exp;
+    HeadNorm query_norm, key_norm;
+    // Where the projections go.
+    Tensor const& projected_query() const { return query_norm.in.view().empty() ? query : query_norm.in; }
+    Tensor const& projected_key() const { return key_norm.in.view().empty() ? key : key_norm.in; }
 };
 
 // And its MLP.
@@ -31,6 +46,7 @@ struct MlpActivations {
     Tensor middle;  // the residual stream after attention (f32, own rows)
     Tensor normed, mean, rstd;
     Tensor gate, up, activated;  // gate is empty for plain GELU
+    PostNorm post_norm, attention_post_norm;
 };
 
 // Backward scratch, shared by the layers.
@@ -41,6 +57,7 @@ struct BackwardBuffers {
     Tensor normed;         // f32, all rows
     Tensor own_normed;     // where rows are split: the sum of `normed` over the ranks, own rows
     Tensor second_branch;  // parallel residual only; f32, own rows
+    Tensor branch;         // post norms only: the gradient of a branch's output before its norm; f32, own rows
     Tensor query, key, value, attended;
     Tensor activated;
     Tensor up;  // plain GELU only; gated activations write over gate and up
@@ -51,7 +68,7 @@ struct HeadBuffers {
     HeadBuffers(Arena& arena, Model const& model, std::int64_t rows);
     std::int64_t chunk_rows;
     Tensor logits, hidden, d_hidden;
-    Tensor d_logits;  // bf16 only; in f32 the gradient takes the place of the logits
+    Tensor d_logits;  // empty in f32 without a soft cap: the gradient takes the place of the logits
     Tensor rows, targets, weights, log_sum_exp, log_probability;
     // The same on the host: all rows with a target, and one chunk's log-probabilities.
     std::vector<std::int32_t> host_rows, host_targets;

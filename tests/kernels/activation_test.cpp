@@ -21,6 +21,7 @@ using test::widened;
 
 double gate_value(double x, Gate function) {
     if (function == Gate::silu) return x / (1 + std::exp(-x));
+    if (function == Gate::gelu_erf) return 0.5 * x * std::erfc(-x / std::sqrt(2));
     return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
 }
 double gate_slope(double x, Gate function) {
@@ -58,7 +59,7 @@ TYPED_TEST(Activation, GatedForwardAndBackward) {
         Elements<TypeParam> const gate = random_elements<TypeParam>(n, 1, 6);
         Elements<TypeParam> const up = random_elements<TypeParam>(n, 2);
         Elements<TypeParam> const d_out = random_elements<TypeParam>(n, 3);
-        for (Gate const function : {Gate::silu, Gate::gelu}) {
+        for (Gate const function : {Gate::silu, Gate::gelu, Gate::gelu_erf}) {
             std::vector<double> out, d_gate, d_up;
             for (std::size_t i = 0; i < gate.size(); ++i) {
                 double const g = widened(gate[i]), u = widened(up[i]), d = widened(d_out[i]);
@@ -80,21 +81,23 @@ TYPED_TEST(Activation, GatedForwardAndBackward) {
 }
 
 TYPED_TEST(Activation, GeluForwardAndBackward) {
-    for (std::int64_t const n : sizes) {
-        Elements<TypeParam> const in = random_elements<TypeParam>(n, 4, 6);
-        Elements<TypeParam> const d_out = random_elements<TypeParam>(n, 5);
-        std::vector<double> out, d_in;
-        for (std::size_t i = 0; i < in.size(); ++i) {
-            out.push_back(gate_value(widened(in[i]), Gate::gelu));
-            d_in.push_back(gate_slope(widened(in[i]), Gate::gelu) * widened(d_out[i]));
+    for (Gelu const form : {Gelu::tanh, Gelu::erf})
+        for (std::int64_t const n : sizes) {
+            Elements<TypeParam> const in = random_elements<TypeParam>(n, 4, 6);
+            Elements<TypeParam> const d_out = random_elements<TypeParam>(n, 5);
+            std::vector<double> out, d_in;
+            for (std::size_t i = 0; i < in.size(); ++i) {
+                out.push_back(gate_value(widened(in[i]), form == Gelu::tanh ? Gate::gelu : Gate::gelu_erf));
+                d_in.push_back(gate_slope(widened(in[i]), form == Gelu::tanh ? Gate::gelu : Gate::gelu_erf) *
+                               widened(d_out[i]));
+            }
+            Elements<TypeParam> got(in.size());
+            gelu_forward(view_of(got, {n}), view_of(in, {n}), form, this->stream);
+            expect_elements(got, out, relative * 1e-3);
+            got = d_out;  // in place
+            gelu_backward(view_of(got, {n}), view_of(got, {n}), view_of(in, {n}), form, this->stream);
+            expect_elements(got, d_in, relative + slope_error);
         }
-        Elements<TypeParam> got(in.size());
-        gelu_forward(view_of(got, {n}), view_of(in, {n}), this->stream);
-        expect_elements(got, out, relative * 1e-3);
-        got = d_out;  // in place
-        gelu_backward(view_of(got, {n}), view_of(got, {n}), view_of(in, {n}), this->stream);
-        expect_elements(got, d_in, relative + slope_error);
-    }
 }
 
 TYPED_TEST(Activation, LargeArgumentsStayFinite) {
@@ -102,7 +105,7 @@ TYPED_TEST(Activation, LargeArgumentsStayFinite) {
     Elements<TypeParam> const x = test::elements_of<TypeParam>(in);
     Elements<TypeParam> const ones = test::elements_of<TypeParam>(Floats(in.size(), 1.0F));
     Elements<TypeParam> out(in.size()), slope(in.size()), d_up(in.size());
-    for (Gate const function : {Gate::silu, Gate::gelu}) {
+    for (Gate const function : {Gate::silu, Gate::gelu, Gate::gelu_erf}) {
         gated_forward(view_of(out, {6}), view_of(x, {6}), view_of(ones, {6}), function, this->stream);
         gated_backward(view_of(slope, {6}), view_of(d_up, {6}), view_of(ones, {6}), view_of(x, {6}), view_of(ones, {6}),
                        function, this->stream);
@@ -173,7 +176,7 @@ TEST(Elementwise, TensorsOfTwoTypesAreOurBug) {
     Stream stream(DeviceKind::cpu);
     Floats const wide(8);
     Elements<BFloat16> const narrow(8);
-    EXPECT_THROW(gelu_forward(view_of(narrow, {8}), view(wide, {8}), stream), std::exception);
+    EXPECT_THROW(gelu_forward(view_of(narrow, {8}), view(wide, {8}), Gelu::tanh, stream), std::exception);
     EXPECT_THROW(gated_forward(view(wide, {8}), view(wide, {8}), view_of(narrow, {8}), Gate::silu, stream),
                  std::exception);
     EXPECT_THROW(add_in_place(view_of(narrow, {8}), view(wide, {8}), stream), std::exception);

@@ -23,7 +23,8 @@ Shape const matrix{rows, hidden};
 
 TEST_P(Backends, Activations) {
     auto const check = [&]<class E>() {
-        for (Gate const gate : {Gate::silu, Gate::gelu}) {
+        for (Gate const gate : {Gate::silu, Gate::gelu, Gate::gelu_erf}) {
+            Gelu const form = gate == Gate::gelu_erf ? Gelu::erf : Gelu::tanh;
             auto const in = random<E>(matrix, 1, 6), up = random<E>(matrix, 2), d_out = random<E>(matrix, 3);
             auto const out = random<E>(matrix, 4), d_in = random<E>(matrix, 4), d_up = random<E>(matrix, 4);
             run([&](auto side, Stream& stream) {
@@ -34,8 +35,8 @@ TEST_P(Backends, Activations) {
             d_in.expect_near(1e-6, elementwise<E>);
             d_up.expect_near(1e-7, elementwise<E>);
             run([&](auto side, Stream& stream) {
-                gelu_forward(side(out), side(in), stream);
-                gelu_backward(side(d_in), side(d_out), side(in), stream);
+                gelu_forward(side(out), side(in), form, stream);
+                gelu_backward(side(d_in), side(d_out), side(in), form, stream);
             });
             out.expect_near(1e-7, elementwise<E>);
             d_in.expect_near(1e-6, elementwise<E>);

@@ -85,14 +85,22 @@ Floats activations(KernelTable const& t) {
             append(all, floats_of(out));
             append(all, floats_of(other));
         };
-        for (bool const gelu : {false, true}) {
-            of.gated_forward(out.data(), a.data(), b.data(), gelu, n);
+        for (Gate const gate : {Gate::silu, Gate::gelu, Gate::gelu_erf}) {
+            of.gated_forward(out.data(), a.data(), b.data(), gate, n);
             keep();
-            of.gated_backward(out.data(), other.data(), c.data(), a.data(), b.data(), gelu, n);
+            of.gated_backward(out.data(), other.data(), c.data(), a.data(), b.data(), gate, n);
             keep();
         }
-        of.gelu_forward(out.data(), a.data(), n);
-        of.gelu_backward(other.data(), b.data(), a.data(), n);
+        for (Gelu const form : {Gelu::tanh, Gelu::erf}) {
+            of.gelu_forward(out.data(), a.data(), form, n);
+            of.gelu_backward(other.data(), b.data(), a.data(), form, n);
+            keep();
+        }
+        Floats capped = random_floats(n, 8, 60);
+        t.softcap(capped.data(), 30, n);
+        of.softcap_backward(out.data(), capped.data(), 30, n);
+        t.scale(capped.data(), 1.7F, n);
+        append(all, capped);
         keep();
         Floats const angles = random_floats(2 * n, 4), logits = random_floats(n, 5, 10);
         Elements<E> heads = random_elements<E>(3 * (2 * n + 1), 6);

@@ -244,7 +244,9 @@ TEST_P(Bits, LossIsTheLogProbability) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Bits, testing::Values("llama", "neox", "llama_bf16", "neox_bf16"),
+INSTANTIATE_TEST_SUITE_P(Models, Bits,
+                         testing::Values("llama", "neox", "gemma2", "qwen3", "llama_bf16", "neox_bf16", "gemma2_bf16",
+                                         "qwen3_bf16"),
                          [](auto const& info) { return std::string(info.param); });
 
 }  // namespace

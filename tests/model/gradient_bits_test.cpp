@@ -109,7 +109,9 @@ TEST_P(GradientBits, OncePerForward) {
                  Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GradientBits, testing::Values("llama", "neox", "llama_bf16", "neox_bf16"),
+INSTANTIATE_TEST_SUITE_P(Models, GradientBits,
+                         testing::Values("llama", "neox", "gemma2", "qwen3", "llama_bf16", "neox_bf16", "gemma2_bf16",
+                                         "qwen3_bf16"),
                          [](auto const& info) { return std::string(info.param); });
 
 }  // namespace

@@ -73,7 +73,7 @@ TEST_P(FiniteDifferences, AlongADirectionOfEveryParameter) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, FiniteDifferences, testing::Values("llama", "neox"),
+INSTANTIATE_TEST_SUITE_P(Models, FiniteDifferences, testing::Values("llama", "neox", "gemma2", "qwen3"),
                          [](auto const& info) { return std::string(info.param); });
 
 }  // namespace

@@ -59,7 +59,8 @@ ModelConfig config_of(ReferenceFile const& file) {
     config.vocabulary = integer("vocabulary");
     config.norm = keys.at("norm") == "rmsnorm" ? NormKind::rmsnorm : NormKind::layernorm;
     config.norm_epsilon = number("norm_epsilon");
-    for (ActivationKind kind : {ActivationKind::swiglu, ActivationKind::geglu, ActivationKind::gelu})
+    for (ActivationKind kind : {ActivationKind::swiglu, ActivationKind::geglu, ActivationKind::gelu,
+                                ActivationKind::geglu_erf, ActivationKind::gelu_erf})
         if (keys.at("activation") == name_of(kind)) config.activation = kind;
     config.rotary_base = number("rotary_base");
     config.rotary_fraction = number("rotary_fraction");
@@ -68,6 +69,25 @@ ModelConfig config_of(ReferenceFile const& file) {
     config.output_bias = flag("output_bias");
     config.mlp_bias = flag("mlp_bias");
     config.parallel_residual = flag("parallel_residual");
+    // What a file leaves out is as usual.
+    auto const flags = [&](char const* key, bool& to) { to = keys.contains(key) && flag(key); };
+    auto const sizes = [&](char const* key, std::int64_t& to) { to = keys.contains(key) ? integer(key) : to; };
+    auto const numbers = [&](char const* key, double& to) { to = keys.contains(key) ? number(key) : to; };
+    flags("query_key_norm", config.query_key_norm);
+    flags("post_norm", config.post_norm);
+    flags("norm_offset", config.norm_offset);
+    numbers("embedding_scale", config.embedding_scale);
+    numbers("attention_scale", config.attention_scale);
+    numbers("attention_softcap", config.attention_softcap);
+    numbers("logit_softcap", config.logit_softcap);
+    sizes("sliding_window", config.sliding_window);
+    sizes("sliding_period", config.sliding_period);
+    for (RotaryScaling kind : {RotaryScaling::linear, RotaryScaling::llama3})
+        if (keys["rotary_scaling"] == name_of(kind)) config.rotary_scaling = kind;
+    numbers("rotary_scaling_factor", config.rotary_scaling_factor);
+    numbers("rotary_low_frequency_factor", config.rotary_low_frequency_factor);
+    numbers("rotary_high_frequency_factor", config.rotary_high_frequency_factor);
+    sizes("rotary_original_context", config.rotary_original_context);
     return config;
 }
 

@@ -95,7 +95,9 @@ TEST_P(Reference, LossLogitsAndEveryGradient) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Reference, testing::Values("llama", "neox", "geglu", "parallel", "layernorm"),
+INSTANTIATE_TEST_SUITE_P(Models, Reference,
+                         testing::Values("llama", "neox", "geglu", "parallel", "layernorm", "gemma2", "qwen3",
+                                         "sliding", "post_layernorm"),
                          [](auto const& info) { return std::string(info.param); });
 
 }  // namespace

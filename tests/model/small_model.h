@@ -87,8 +87,52 @@ inline ModelConfig neox_like() {
     return config;
 }
 
-// "llama" or "neox", with "_bf16" behind where products are in bf16.
+// Gemma-2-like, with a window that leaves out whole splits of keys.
+inline ModelConfig gemma2_like() {
+    ModelConfig config;
+    config.layers = 2;
+    config.hidden = 64;
+    config.heads = 4;
+    config.kv_heads = 2;
+    config.head_size = 16;
+    config.ffn = 96;
+    config.vocabulary = 300;
+    config.activation = ActivationKind::geglu;
+    config.norm_offset = config.post_norm = true;
+    config.embedding_scale = 8;
+    config.attention_scale = 0.3;
+    config.attention_softcap = 2;
+    config.logit_softcap = 5;
+    config.sliding_window = 17;
+    config.sliding_period = 2;
+    return config;
+}
+
+// Qwen-3-like, with Qwen 2's biases, Llama 3's rotation and a window in all layers; one key-value head, more than that
+// would be split by two ranks.
+inline ModelConfig qwen3_like() {
+    ModelConfig config;
+    config.layers = 2;
+    config.hidden = 80;
+    config.heads = 4;
+    config.kv_heads = 1;
+    config.head_size = 32;
+    config.ffn = 112;
+    config.vocabulary = 300;
+    config.activation = ActivationKind::geglu_erf;
+    config.tied = false;
+    config.query_key_norm = config.attention_bias = true;
+    config.sliding_window = 100;
+    config.rotary_scaling = RotaryScaling::llama3;
+    config.rotary_scaling_factor = 8;
+    config.rotary_original_context = 256;
+    return config;
+}
+
+// "llama", "neox", "gemma2" or "qwen3", with "_bf16" behind where products are in bf16.
 inline ModelConfig config_named(std::string const& name) {
+    if (name.starts_with("gemma2")) return gemma2_like();
+    if (name.starts_with("qwen3")) return qwen3_like();
     return name.starts_with("llama") ? llama_like() : neox_like();
 }
 inline DType compute_named(std::string const& name) { return name.ends_with("_bf16") ? DType::bf16 : DType::f32; }

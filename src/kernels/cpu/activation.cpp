@@ -31,7 +31,7 @@ void gated_forward(TensorView out, TensorView gate, TensorView up, Gate function
         E const* const g = gate.as<E>();
         E const* const u = up.as<E>();
         over_elements(out.elements(), 4, [&](std::int64_t i, std::int64_t n) {
-            kernel_table().of<E>().gated_forward(o + i, g + i, u + i, function == Gate::gelu, n);
+            kernel_table().of<E>().gated_forward(o + i, g + i, u + i, function, n);
         });
     });
 }
@@ -49,22 +49,23 @@ void gated_backward(TensorView d_gate, TensorView d_up, TensorView d_out, Tensor
         E const* const g = gate.as<E>();
         E const* const u = up.as<E>();
         over_elements(gate.elements(), 8, [&](std::int64_t i, std::int64_t n) {
-            kernel_table().of<E>().gated_backward(dg + i, du + i, d + i, g + i, u + i, function == Gate::gelu, n);
+            kernel_table().of<E>().gated_backward(dg + i, du + i, d + i, g + i, u + i, function, n);
         });
     });
 }
 
-void gelu_forward(TensorView out, TensorView in, Stream&) {
+void gelu_forward(TensorView out, TensorView in, Gelu form, Stream&) {
     check_same(out, in);
     with_element(out, [&]<class E>() {
         E* const o = out.as<E>();
         E const* const x = in.as<E>();
-        over_elements(in.elements(), 4,
-                      [&](std::int64_t i, std::int64_t n) { kernel_table().of<E>().gelu_forward(o + i, x + i, n); });
+        over_elements(in.elements(), 4, [&](std::int64_t i, std::int64_t n) {
+            kernel_table().of<E>().gelu_forward(o + i, x + i, form, n);
+        });
     });
 }
 
-void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream&) {
+void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Gelu form, Stream&) {
     check_same(d_in, in);
     check_same(d_out, in);
     with_element(in, [&]<class E>() {
@@ -72,7 +73,23 @@ void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream&) {
         E const* const d = d_out.as<E>();
         E const* const x = in.as<E>();
         over_elements(in.elements(), 6, [&](std::int64_t i, std::int64_t n) {
-            kernel_table().of<E>().gelu_backward(dx + i, d + i, x + i, n);
+            kernel_table().of<E>().gelu_backward(dx + i, d + i, x + i, form, n);
+        });
+    });
+}
+
+void softcap_forward(TensorView x, float cap, Stream&) {
+    float* const values = x.as<float>();
+    over_elements(x.elements(), 4, [&](std::int64_t i, std::int64_t n) { kernel_table().softcap(values + i, cap, n); });
+}
+
+void softcap_backward(TensorView d_x, TensorView capped, float cap, Stream&) {
+    check_same(d_x, capped);
+    float const* const y = capped.as<float>();
+    with_element(d_x, [&]<class E>() {
+        E* const d = d_x.as<E>();
+        over_elements(d_x.elements(), 2, [&](std::int64_t i, std::int64_t n) {
+            kernel_table().of<E>().softcap_backward(d + i, y + i, cap, n);
         });
     });
 }
@@ -82,6 +99,12 @@ void add_in_place(TensorView to, TensorView from, Stream&) {
     float* const t = to.as<float>();
     float const* const f = from.as<float>();
     over_elements(to.elements(), 1, [&](std::int64_t i, std::int64_t n) { kernel_table().add(t + i, f + i, n); });
+}
+
+void scale_in_place(TensorView x, float factor, Stream&) {
+    float* const values = x.as<float>();
+    over_elements(x.elements(), 1,
+                  [&](std::int64_t i, std::int64_t n) { kernel_table().scale(values + i, factor, n); });
 }
 
 void add_to_rows(TensorView rows, TensorView row, Stream&) {
@@ -136,7 +159,10 @@ void fill_activation(Operations& operations) {
     operations.gated_backward = gated_backward;
     operations.gelu_forward = gelu_forward;
     operations.gelu_backward = gelu_backward;
+    operations.softcap_forward = softcap_forward;
+    operations.softcap_backward = softcap_backward;
     operations.add_in_place = add_in_place;
+    operations.scale_in_place = scale_in_place;
     operations.add_to_rows = add_to_rows;
     operations.fill = fill;
     operations.add_column_sums = add_column_sums;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/attention_arguments.h"
+#include "kernels/cpu/attention_window.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/threads.h"
@@ -19,7 +20,8 @@ struct Unit {
     std::int64_t kv_heads;
     std::int64_t first;  // pair index: row * group + head
     std::int64_t count;
-    std::int64_t splits;  // of the keys that its last row sees
+    std::int64_t first_split;  // that its first row sees
+    std::int64_t end_split;    // behind the one of its last row
 };
 
 template <class T>
@@ -29,7 +31,7 @@ struct Forward {
     T const* queries;
     KvPages const& pages;
     std::int64_t heads;
-    float scale;
+    AttentionOptions options;
 
     AttentionTile<T> tile_of(Unit const& unit) const {
         std::int64_t const size = pages.head_size;
@@ -41,7 +43,9 @@ struct Forward {
         tile.values_offset = pages.kv_heads * size * kv_page_tokens;
         tile.page_table = unit.segment->page_table.data();
         tile.head_size = size;
-        tile.scale = scale;
+        tile.scale = options.scale;
+        tile.softcap = options.softcap;
+        tile.window = window_of(options);
         tile.queries = unit.count;
         tile.heads = unit.kv_heads;
         for (std::int64_t i = 0; i < unit.kv_heads * unit.count; ++i) {
@@ -61,7 +65,7 @@ struct Forward {
 // Work lists outlive their call, so that steps do not allocate. A unit's rows lie in one page. Heads with few rows go
 // together, up to `most` rows and as long as there is enough for all threads.
 std::vector<Unit>& units_of(std::span<AttentionSegment const> segments, std::int64_t kv_heads, std::int64_t group,
-                            std::int64_t most, bool heads_together) {
+                            std::int64_t most, bool heads_together, std::int64_t window) {
     static std::vector<Unit> units;
     units.clear();
     std::int64_t const enough =
@@ -72,10 +76,13 @@ std::vector<Unit>& units_of(std::span<AttentionSegment const> segments, std::int
         for (std::int64_t kv_head = 0; kv_head < kv_heads; kv_head += together)
             over_pages(segment, [&](std::int64_t row, std::int64_t rows) {
                 std::int64_t const end = (row + rows) * group;
-                std::int64_t const splits = (segment.first_position + row) / kv_split_tokens + 1;
-                for (std::int64_t first = row * group; first < end; first += most)
+                std::int64_t const end_split = (segment.first_position + row) / kv_split_tokens + 1;
+                for (std::int64_t first = row * group; first < end; first += most) {
+                    std::int64_t const seen = segment.first_position + first / group - window + 1;
                     units.push_back({&segment, kv_head, std::min(together, kv_heads - kv_head), first,
-                                     std::min(most, end - first), splits});
+                                     std::min(most, end - first), std::max<std::int64_t>(0, seen) / kv_split_tokens,
+                                     end_split});
+                }
             });
     }
     return units;
@@ -130,7 +137,8 @@ bool split_units(Forward<T> const& work, std::vector<Unit> const& units, Attenti
     static std::vector<float> memory;
     splits.clear();
     for (std::size_t i = 0; i < units.size(); ++i)
-        for (std::int64_t index = 0; index < units[i].splits; ++index) splits.push_back({i, index});
+        for (std::int64_t index = units[i].first_split; index < units[i].end_split; ++index)
+            splits.push_back({i, index});
     if (splits.size() == units.size()) return false;
     float* const states = aligned_floats(memory, static_cast<std::int64_t>(splits.size()) * attention_state_floats);
 #pragma omp parallel
@@ -141,7 +149,7 @@ bool split_units(Forward<T> const& work, std::vector<Unit> const& units, Attenti
                           states + static_cast<std::int64_t>(i) * attention_state_floats);
 #pragma omp for schedule(dynamic, 1)
         for (std::size_t i = 0; i < splits.size(); ++i)
-            if (splits[i].index == 0)
+            if (splits[i].index == units[splits[i].unit].first_split)
                 kernels.merge(work.tile_of(units[splits[i].unit]),
                               states + static_cast<std::int64_t>(i) * attention_state_floats);
     }
@@ -150,16 +158,17 @@ bool split_units(Forward<T> const& work, std::vector<Unit> const& units, Attenti
 
 template <class T>
 void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
-             std::span<AttentionSegment const> segments, std::int64_t heads, float scale) {
+             std::span<AttentionSegment const> segments, std::int64_t heads, AttentionOptions const& options) {
     Forward<T> const work{.out = out.as<T>(),
                           .log_sum_exp = log_sum_exp.empty() ? nullptr : log_sum_exp.as<float>(),
                           .queries = queries.as<T>(),
                           .pages = pages,
                           .heads = heads,
-                          .scale = scale};
+                          .options = options};
     constexpr bool is_float = std::is_same_v<T, float>;
     std::int64_t const most = is_float ? kernel_table().tile_rows : AttentionTile<T>::max_queries;
-    std::vector<Unit> const& units = units_of(segments, pages.kv_heads, heads / pages.kv_heads, most, !is_float);
+    std::vector<Unit> const& units =
+        units_of(segments, pages.kv_heads, heads / pages.kv_heads, most, !is_float, window_of(options));
     auto const count = static_cast<std::int64_t>(units.size());
     AttentionKernels<T> const& kernels = kernels_of<T>(kernel_table());
     std::int64_t const threads = omp_get_max_threads();
@@ -187,13 +196,13 @@ void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<Atten
 }
 
 void attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
-                       std::span<AttentionSegment const> segments, float scale, Stream&) {
+                       std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream&) {
     if (segments.empty() || queries.empty()) return;
     std::int64_t const heads = check_forward(out, queries, pages, segments);
     if (pages.pages.dtype() == DType::bf16)
-        forward<BFloat16>(out, log_sum_exp, queries, pages, segments, heads, scale);
+        forward<BFloat16>(out, log_sum_exp, queries, pages, segments, heads, options);
     else
-        forward<float>(out, log_sum_exp, queries, pages, segments, heads, scale);
+        forward<float>(out, log_sum_exp, queries, pages, segments, heads, options);
 }
 
 void fill_attention(Operations& operations) {
@@ -204,8 +213,9 @@ void fill_attention(Operations& operations) {
     operations.store_planned_kv = [](KvPages pages, TensorView keys, TensorView values, AttentionPlan const& plan,
                                      Stream& stream) { cpu::store_kv(pages, keys, values, plan.segments(), stream); };
     operations.planned_attention_forward = [](TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
-                                              AttentionPlan const& plan, float scale, Stream& stream) {
-        cpu::attention_forward(out, log_sum_exp, queries, pages, plan.segments(), scale, stream);
+                                              AttentionPlan const& plan, AttentionOptions const& options,
+                                              Stream& stream) {
+        cpu::attention_forward(out, log_sum_exp, queries, pages, plan.segments(), options, stream);
     };
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/attention_backward.h"
+#include "kernels/cpu/attention_window.h"
 #include "kernels/cpu/operations.h"
 
 #include <omp.h>
@@ -117,7 +118,7 @@ struct Pass {
 template <class T>
 void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
               TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-              std::span<AttentionSegment const> segments, float scale) {
+              std::span<AttentionSegment const> segments, AttentionOptions const& options) {
     static Pass<T> pass;
     std::int64_t const heads = queries.dim(1);
     std::int64_t const kv_heads = keys.dim(1);
@@ -144,7 +145,9 @@ void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, Tens
                                            .heads = heads,
                                            .group = group,
                                            .head_size = size,
-                                           .scale = scale},
+                                           .scale = options.scale,
+                                           .softcap = options.softcap,
+                                           .window = window_of(options)},
                                   .size = AttentionPacked<T>(size, segment.rows, group),
                                   .first_progress = 0});
             many_blocks = many_blocks || pass.units.back().size.blocks > 1;
@@ -162,14 +165,14 @@ void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, Tens
 
 void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
                         TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-                        std::span<AttentionSegment const> segments, float scale, Stream&) {
+                        std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream&) {
     if (segments.empty() || queries.empty()) return;
     check_backward(queries, keys, segments);
     if (queries.dtype() == DType::bf16)
         backward<BFloat16>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments,
-                           scale);
+                           options);
     else
-        backward<float>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments, scale);
+        backward<float>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments, options);
 }
 
 void fill_attention_backward(Operations& operations) { operations.attention_backward = attention_backward; }

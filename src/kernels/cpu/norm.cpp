@@ -40,10 +40,15 @@ void over_blocks(TensorView in, TensorView weight, ByRows const& by_rows, ByColu
 }  // namespace
 
 void rmsnorm_forward(TensorView out, TensorView rstd, TensorView sum, TensorView in, TensorView branch,
-                     TensorView weight, float epsilon, Stream&) {
+                     NormWeight const& weight, float epsilon, Stream&) {
+    NormForwardTensors const tensors{out, {}, rstd, sum, in, branch, weight.value, {}, weight.offset};
+    if (in.dtype() == DType::bf16) {
+        auto const norm = forward_of<BFloat16, BFloat16>(tensors, epsilon);
+        return over_rows(in, weight.value, [&](Span rows) { kernel_table().bf16.head_norm(norm, rows); });
+    }
     with_element(out, [&]<class E>() {
-        auto const norm = forward_of<E>({out, {}, rstd, sum, in, branch, weight, {}}, epsilon);
-        over_rows(in, weight, [&](Span rows) { kernel_table().of<E>().rmsnorm(norm, rows); });
+        auto const norm = forward_of<E>(tensors, epsilon);
+        over_rows(in, weight.value, [&](Span rows) { kernel_table().of<E>().rmsnorm(norm, rows); });
     });
 }
 
@@ -57,12 +62,21 @@ void layernorm_forward(TensorView out, TensorView mean, TensorView rstd, TensorV
 }
 
 void rmsnorm_backward(TensorView d_in, TensorView d_in_compute, Accumulate accumulate, TensorView d_weight,
-                      TensorView d_out, TensorView in, TensorView rstd, TensorView weight, Stream&) {
+                      TensorView d_out, TensorView in, TensorView rstd, NormWeight const& weight, Stream&) {
+    NormBackwardTensors const tensors{d_in, d_in_compute, d_weight, {},           d_out,
+                                      in,   {},           rstd,     weight.value, weight.offset};
+    if (in.dtype() == DType::bf16) {
+        auto const norm = backward_of<BFloat16, BFloat16>(tensors, accumulate);
+        ElementKernels<BFloat16> const& kernels = kernel_table().bf16;
+        return over_blocks(
+            in, weight.value, [&](Span rows) { kernels.head_norm_backward(norm, rows); },
+            [&](Span rows, Span columns) { kernels.head_norm_weight_gradient(norm, rows, columns); });
+    }
     with_element(d_in_compute, [&]<class E>() {
-        auto const norm = backward_of<E>({d_in, d_in_compute, d_weight, {}, d_out, in, {}, rstd, weight}, accumulate);
+        auto const norm = backward_of<E>(tensors, accumulate);
         ElementKernels<E> const& kernels = kernel_table().of<E>();
         over_blocks(
-            in, weight, [&](Span rows) { kernels.rmsnorm_backward(norm, rows); },
+            in, weight.value, [&](Span rows) { kernels.rmsnorm_backward(norm, rows); },
             [&](Span rows, Span columns) { kernels.rmsnorm_weight_gradient(norm, rows, columns); });
     });
 }

@@ -5,7 +5,6 @@
 #include <bit>
 #include <cmath>
 #include <map>
-#include <utility>
 #include <vector>
 
 #include "kernels/arguments.h"
@@ -20,7 +19,9 @@ namespace {
 // doubling. Called from the main thread only, as all kernels.
 class AngleTable {
   public:
-    explicit AngleTable(RotaryOptions const& options) : options_(options) {}
+    explicit AngleTable(RotaryOptions const& options) : options_(options) {
+        for (std::int64_t i = 0; i < options.rotated / 2; ++i) frequencies_.push_back(options.frequency(i));
+    }
     void require(std::int64_t positions) {
         if (positions <= positions_) return;
         auto const wanted = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(positions)));
@@ -28,8 +29,7 @@ class AngleTable {
         values_.resize(static_cast<std::size_t>(wanted * options_.rotated));
         for (std::int64_t p = positions_; p < wanted; ++p)
             for (std::int64_t i = 0; i < half; ++i) {
-                double const exponent = -2.0 * static_cast<double>(i) / static_cast<double>(options_.rotated);
-                double const angle = static_cast<double>(p) * std::pow(options_.base, exponent);
+                double const angle = static_cast<double>(p) * frequencies_[static_cast<std::size_t>(i)];
                 float* const row = values_.data() + p * options_.rotated;
                 row[i] = static_cast<float>(std::cos(angle));
                 row[half + i] = static_cast<float>(std::sin(angle));
@@ -40,13 +40,14 @@ class AngleTable {
 
   private:
     RotaryOptions options_;
+    std::vector<double> frequencies_;
     std::int64_t positions_ = 0;
     std::vector<float> values_;
 };
 
 AngleTable& angle_table(RotaryOptions const& options) {
-    static std::map<std::pair<double, std::int64_t>, AngleTable> tables;
-    return tables.try_emplace({options.base, options.rotated}, options).first->second;
+    static std::map<RotaryOptions, AngleTable> tables;
+    return tables.try_emplace(options, options).first->second;
 }
 
 void turn(TensorView x, TensorView positions, RotaryOptions const& options, float sign) {

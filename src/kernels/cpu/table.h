@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "kernels/block_sum.h"
+#include "kernels/gate.h"
 #include "kernels/norm_pointers.h"
 #include "tensor/dtype.h"
 
@@ -56,6 +57,9 @@ struct Bf16Panel {
 // The two orders of sums, see kernels/README.md.
 enum class Bf16Order : std::uint8_t { pairs, tiles };
 
+// A window that ends nowhere.
+constexpr std::int64_t all_keys = std::int64_t{1} << 40;
+
 // A tile of queries of one or, for bf16, more key-value heads, all in one page: query i of head h has index
 // h * queries + i and is at position[i] of its sequence, ascending.
 template <class T>
@@ -74,6 +78,8 @@ struct AttentionTile {
     std::int32_t const* page_table = nullptr;
     std::int64_t head_size = 0;
     float scale = 1;
+    float softcap = 0;               // 0: none
+    std::int64_t window = all_keys;  // keys that a query sees, its own the last
 };
 
 // Running softmax of a tile after a split: as floats, at a cache line.
@@ -82,7 +88,8 @@ constexpr std::int64_t attention_state_floats = 16 * (4 + 256);
 template <class T>
 struct AttentionKernels {
     void (*tile)(AttentionTile<T> const&);
-    // The same in parts: the state after split `index`; outputs from the states of all splits.
+    // The same in parts: the state after split `index`; outputs from the states of the splits from the first one on
+    // that a query sees.
     void (*split)(AttentionTile<T> const&, std::int64_t index, float* state);
     void (*merge)(AttentionTile<T> const&, float const* states);
 };
@@ -108,6 +115,14 @@ struct AttentionBackward {
     std::int64_t group = 0;
     std::int64_t head_size = 0;
     float scale = 1;
+    float softcap = 0;  // as AttentionTile's
+    std::int64_t window = all_keys;
+
+    // Blocks of keys before this one are seen by no row of a block of rows.
+    std::int64_t first_keys(std::int64_t row_index) const {
+        std::int64_t const first = row_index * 64 - window + 1;
+        return first < 0 ? 0 : first / 64;
+    }
 };
 
 // What the backward pass keeps of each block, in floats: the keys three ways; for each head of the group its queries
@@ -183,12 +198,18 @@ struct ElementKernels {
     void (*layernorm_backward)(NormBackward<E> const&, Span rows);
     // d_weight and, where there is one, d_bias; row after row
     void (*rmsnorm_weight_gradient)(NormBackward<E> const&, Span rows, Span columns);
+    // RMS norm of rows in E
+    void (*head_norm)(NormForward<E, E> const&, Span rows);
+    void (*head_norm_backward)(NormBackward<E, E> const&, Span rows);
+    void (*head_norm_weight_gradient)(NormBackward<E, E> const&, Span rows, Span columns);
     void (*layernorm_weight_gradient)(NormBackward<E> const&, Span rows, Span columns);
 
-    void (*gated_forward)(E* out, E const* gate, E const* up, bool gelu, std::int64_t n);
-    void (*gated_backward)(E* d_gate, E* d_up, E const* d_out, E const* gate, E const* up, bool gelu, std::int64_t n);
-    void (*gelu_forward)(E* out, E const* in, std::int64_t n);
-    void (*gelu_backward)(E* d_in, E const* d_out, E const* in, std::int64_t n);
+    void (*gated_forward)(E* out, E const* gate, E const* up, Gate function, std::int64_t n);
+    void (*gated_backward)(E* d_gate, E* d_up, E const* d_out, E const* gate, E const* up, Gate function,
+                           std::int64_t n);
+    void (*gelu_forward)(E* out, E const* in, Gelu form, std::int64_t n);
+    void (*gelu_backward)(E* d_in, E const* d_out, E const* in, Gelu form, std::int64_t n);
+    void (*softcap_backward)(E* d_x, float const* capped, float cap, std::int64_t n);
     // For each head: x1, x2 = x1 c - x2 s, x2 c + x1 s, where x1 are the first `half` values and x2 the next.
     void (*rotate)(E* x, float const* cosine, float const* sine, float sign, std::int64_t heads, std::int64_t head_size,
                    std::int64_t half);
@@ -261,6 +282,8 @@ struct KernelTable {
     std::int64_t (*select_between)(std::int32_t* ids, float const* weights, float low, float high, std::int64_t n);
     // Element by element
     void (*add)(float* to, float const* from, std::int64_t n);
+    void (*scale)(float* x, float factor, std::int64_t n);
+    void (*softcap)(float* x, float cap, std::int64_t n);
     void (*fill)(float* out, float value, std::int64_t n);
     void (*fill_streaming)(float* out, float value, std::int64_t n);  // past the caches; out aligned to 64 bytes
     void (*narrow)(BFloat16* out, float const* in, std::int64_t n);

@@ -6,6 +6,7 @@
 #include "kernels/cuda/elements.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/softcap.h"
 
 namespace selvage::kernels::cuda {
 namespace {
@@ -30,6 +31,16 @@ struct Gated {
         if constexpr (gate == Gate::gelu) inner = x * (root_two_over_pi_twice * fmaf(x * x, 3 * gelu_cubic, 1.0F));
         return fmaf(inner, s * (1.0F - s), s);
     }
+};
+
+// x times the normal distribution's function.
+template <>
+struct Gated<Gate::gelu_erf> {
+    float x;
+    float s;
+    __device__ explicit Gated(float argument) : x(argument), s(0.5F * erfcf(-0.70710678F * argument)) {}
+    __device__ float value() const { return x * s; }
+    __device__ float slope() const { return fmaf(x * expf(-0.5F * x * x), 0.3989422804F, s); }
 };
 
 template <class... E>
@@ -70,7 +81,7 @@ struct GatedBackward {
     }
 };
 
-template <class E>
+template <Gate gate, class E>
 struct GeluForward {
     E* out;
     E const* in;
@@ -78,12 +89,12 @@ struct GeluForward {
     template <int width>
     __device__ void at(std::int64_t i) const {
         Vector<width> x = load<width>(in + i);
-        for (int j = 0; j < width; ++j) x[j] = Gated<Gate::gelu>(x[j]).value();
+        for (int j = 0; j < width; ++j) x[j] = Gated<gate>(x[j]).value();
         store(out + i, x);
     }
 };
 
-template <class E>
+template <Gate gate, class E>
 struct GeluBackward {
     E* d_in;
     E const *d_out, *in;
@@ -92,8 +103,35 @@ struct GeluBackward {
     __device__ void at(std::int64_t i) const {
         Vector<width> x = load<width>(in + i);
         Vector<width> const d = load<width>(d_out + i);
-        for (int j = 0; j < width; ++j) x[j] = d[j] * Gated<Gate::gelu>(x[j]).slope();
+        for (int j = 0; j < width; ++j) x[j] = d[j] * Gated<gate>(x[j]).slope();
         store(d_in + i, x);
+    }
+};
+
+struct SoftcapForward {
+    float* x;
+    float cap;
+    bool aligned() const { return eight_at_a_time(x); }
+    template <int width>
+    __device__ void at(std::int64_t i) const {
+        Vector<width> values = load<width>(x + i);
+        for (int j = 0; j < width; ++j) values[j] = softcap(values[j], cap);
+        store(x + i, values);
+    }
+};
+
+template <class E>
+struct SoftcapBackward {
+    E* d_x;
+    float const* capped;
+    float cap;
+    bool aligned() const { return eight_at_a_time(d_x, capped); }
+    template <int width>
+    __device__ void at(std::int64_t i) const {
+        Vector<width> d = load<width>(d_x + i);
+        Vector<width> const y = load<width>(capped + i);
+        for (int j = 0; j < width; ++j) d[j] *= softcap_slope(y[j], cap);
+        store(d_x + i, d);
     }
 };
 
@@ -107,6 +145,18 @@ struct AddInPlace {
         Vector<width> const y = load<width>(from + i);
         for (int j = 0; j < width; ++j) x[j] += y[j];
         store(to + i, x);
+    }
+};
+
+struct Scale {
+    float* x;
+    float factor;
+    bool aligned() const { return eight_at_a_time(x); }
+    template <int width>
+    __device__ void at(std::int64_t i) const {
+        Vector<width> values = load<width>(x + i);
+        for (int j = 0; j < width; ++j) values[j] *= factor;
+        store(x + i, values);
     }
 };
 
@@ -177,8 +227,11 @@ void add_column_sums_by(float* sums, E const* x, RowChunks const& chunks, std::i
 template <class Work>
 void with_gate(Gate function, Work const& work) {
     if (function == Gate::gelu) return work.template operator()<Gate::gelu>();
+    if (function == Gate::gelu_erf) return work.template operator()<Gate::gelu_erf>();
     work.template operator()<Gate::silu>();
 }
+
+Gate gate_of(Gelu form) { return form == Gelu::tanh ? Gate::gelu : Gate::gelu_erf; }
 
 }  // namespace
 
@@ -206,24 +259,43 @@ void gated_backward(TensorView d_gate, TensorView d_up, TensorView d_out, Tensor
     });
 }
 
-void gelu_forward(TensorView out, TensorView in, Stream& stream) {
+void gelu_forward(TensorView out, TensorView in, Gelu form, Stream& stream) {
     check_same(out, in);
     with_element(out, [&]<class E>() {
-        over_elements(in.elements(), GeluForward<E>{out.as<E>(), in.as<E>()}, stream);
+        with_gate(gate_of(form), [&]<Gate of>() {
+            over_elements(in.elements(), GeluForward<of, E>{out.as<E>(), in.as<E>()}, stream);
+        });
     });
 }
 
-void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Stream& stream) {
+void gelu_backward(TensorView d_in, TensorView d_out, TensorView in, Gelu form, Stream& stream) {
     check_same(d_in, in);
     check_same(d_out, in);
     with_element(in, [&]<class E>() {
-        over_elements(in.elements(), GeluBackward<E>{d_in.as<E>(), d_out.as<E>(), in.as<E>()}, stream);
+        with_gate(gate_of(form), [&]<Gate of>() {
+            over_elements(in.elements(), GeluBackward<of, E>{d_in.as<E>(), d_out.as<E>(), in.as<E>()}, stream);
+        });
+    });
+}
+
+void softcap_forward(TensorView x, float cap, Stream& stream) {
+    over_elements(x.elements(), SoftcapForward{x.as<float>(), cap}, stream);
+}
+
+void softcap_backward(TensorView d_x, TensorView capped, float cap, Stream& stream) {
+    check_same(d_x, capped);
+    with_element(d_x, [&]<class E>() {
+        over_elements(d_x.elements(), SoftcapBackward<E>{d_x.as<E>(), capped.as<float>(), cap}, stream);
     });
 }
 
 void add_in_place(TensorView to, TensorView from, Stream& stream) {
     check_same(to, from);
     over_elements(to.elements(), AddInPlace{to.as<float>(), from.as<float>()}, stream);
+}
+
+void scale_in_place(TensorView x, float factor, Stream& stream) {
+    over_elements(x.elements(), Scale{x.as<float>(), factor}, stream);
 }
 
 void add_to_rows(TensorView rows, TensorView row, Stream& stream) {
@@ -267,7 +339,10 @@ void fill_activation(Operations& operations) {
     operations.gated_backward = gated_backward;
     operations.gelu_forward = gelu_forward;
     operations.gelu_backward = gelu_backward;
+    operations.softcap_forward = softcap_forward;
+    operations.softcap_backward = softcap_backward;
     operations.add_in_place = add_in_place;
+    operations.scale_in_place = scale_in_place;
     operations.add_to_rows = add_to_rows;
     operations.fill = fill;
     operations.add_column_sums = add_column_sums;

@@ -180,8 +180,8 @@ void ForwardLists::cut(std::vector<ForwardTile>& tiles, std::vector<ForwardTile>
 
 template <class E>
 void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages, std::int64_t heads,
-             float scale, std::int32_t const* page_tables, ForwardTile const* tiles, ForwardCounts const& counts,
-             Stream& stream) {
+             AttentionOptions const& options, std::int32_t const* page_tables, ForwardTile const* tiles,
+             ForwardCounts const& counts, Stream& stream) {
     constexpr bool is_bf16 = sizeof(E) == 2;
     if constexpr (is_bf16) SELVAGE_CHECK(pages.head_size % 8 == 0, "head size {} in bf16 on a GPU", pages.head_size);
     auto const head_size = static_cast<int>(pages.head_size);
@@ -197,7 +197,7 @@ void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages
         .heads = static_cast<int>(heads),
         .kv_heads = static_cast<int>(pages.kv_heads),
         .head_size = head_size,
-        .scale = scale * log2_e};
+        .scores = score_options(options)};
     launch_forward(work, counts, stream);
 }
 
@@ -249,31 +249,31 @@ void store_planned_kv(KvPages pages, TensorView keys, TensorView values, Attenti
 }
 
 void attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
-                       std::span<AttentionSegment const> segments, float scale, Stream& stream) {
+                       std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream& stream) {
     if (segments.empty() || queries.empty()) return;
     std::int64_t const heads = check_forward(out, queries, pages, segments);
-    if (library_attention_forward(out, log_sum_exp, queries, pages, segments, heads, scale, stream)) return;
+    if (library_attention_forward(out, log_sum_exp, queries, pages, segments, heads, options, stream)) return;
     thread_local ForwardLists lists;
     lists.make(segments, pages.kv_heads, heads / pages.kv_heads, pages.pages.dtype());
     auto const* const tables = upload(std::span<std::int32_t const>(lists.page_tables), stream);
     auto const* const tiles = upload(std::span<ForwardTile const>(lists.all), stream);
     with_element(pages.pages, [&]<class E>() {
-        forward<E>(out, log_sum_exp, queries, pages, heads, scale, tables, tiles, lists.counts, stream);
+        forward<E>(out, log_sum_exp, queries, pages, heads, options, tables, tiles, lists.counts, stream);
     });
 }
 
 void planned_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
-                               AttentionPlan const& plan, float scale, Stream& stream) {
+                               AttentionPlan const& plan, AttentionOptions const& options, Stream& stream) {
     if (plan.segments().empty() || queries.empty()) return;
     std::int64_t const heads = check_forward(out, queries, pages);
     SELVAGE_CHECK(heads == plan.heads() && pages.kv_heads == plan.kv_heads() && pages.pages.dtype() == plan.dtype(),
                   "a plan for {} heads over {}, not {} over {}", plan.heads(), plan.kv_heads(), heads, pages.kv_heads);
-    if (library_attention_forward(out, log_sum_exp, queries, pages, plan.segments(), heads, scale, stream)) return;
+    if (library_attention_forward(out, log_sum_exp, queries, pages, plan.segments(), heads, options, stream)) return;
     Places const places(plan.sizes());
     auto const* const tables = reinterpret_cast<std::int32_t const*>(plan.lists() + places.tables);
     auto const* const tiles = reinterpret_cast<ForwardTile const*>(plan.lists() + places.tiles);
     with_element(pages.pages, [&]<class E>() {
-        forward<E>(out, log_sum_exp, queries, pages, heads, scale, tables, tiles, plan.sizes(), stream);
+        forward<E>(out, log_sum_exp, queries, pages, heads, options, tables, tiles, plan.sizes(), stream);
     });
 }
 

@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(32 * delta_warps)
 template <class E>
 void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
               TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-              std::span<AttentionSegment const> segments, float scale, Stream& stream) {
+              std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream& stream) {
     thread_local std::vector<BackwardBlock> blocks;
     blocks.clear();
     for (AttentionSegment const& segment : segments)
@@ -57,7 +57,7 @@ void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, Tens
                                .heads = static_cast<int>(queries.dim(1)),
                                .kv_heads = static_cast<int>(keys.dim(1)),
                                .head_size = static_cast<int>(size),
-                               .scale = scale};
+                               .scores = score_options(options)};
     launch_backward(work, static_cast<unsigned>(blocks.size()), stream);
 }
 
@@ -65,14 +65,14 @@ void backward(TensorView d_queries, TensorView d_keys, TensorView d_values, Tens
 
 void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
                         TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-                        std::span<AttentionSegment const> segments, float scale, Stream& stream) {
+                        std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream& stream) {
     if (segments.empty() || queries.empty()) return;
     check_backward(queries, keys, segments);
     if (library_attention_backward(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values,
-                                   segments, scale, stream))
+                                   segments, options, stream))
         return;
     with_element(queries, [&]<class E>() {
-        backward<E>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments, scale,
+        backward<E>(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values, segments, options,
                     stream);
     });
 }

@@ -3,6 +3,7 @@
 // kernel for the gradients of keys and values and by one for those of queries; each sum is one block's, in order.
 #include "kernels/cuda/attention_mma.h"
 #include "kernels/cuda/attention_softmax.h"
+#include "kernels/cuda/softcap.h"
 
 namespace selvage::kernels::cuda {
 namespace {
@@ -77,13 +78,31 @@ struct Block {
     }
 };
 
-// Blocks of rows from the keys' own on, ascending, for each head of the group in order: an item each.
-template <class S>
+// The exponent of a weight from the product of a query and a key; `slope` takes the derivative of the capped score.
+template <bool special>
+__device__ inline float exponent(float product, ScoreOptions const& scores, float log_sum_exp, float& slope) {
+    if constexpr (special)
+        if (scores.softcap != 0) {
+            float const capped = softcap(product * scores.scale, scores.softcap);
+            slope = softcap_slope(capped, scores.softcap);
+            return fmaf(capped, log2_e, -log_sum_exp);
+        }
+    return fmaf(product, scores.scale * log2_e, -log_sum_exp);
+}
+
+// Blocks of rows from the keys' own on, ascending, for each head of the group in order: an item each. With a window up
+// to the last one that sees a key.
+template <class S, bool special>
 struct KeysBlock : Block<S> {
     int const kv_head = static_cast<int>(blockIdx.y);
-    int const row_blocks = (this->at.rows + page_tokens - 1) / page_tokens - this->at.index;
+    int const row_blocks = blocks_of_rows();
     int const items = row_blocks * this->group;
 
+    __device__ int blocks_of_rows() const {
+        int const all = (this->at.rows + page_tokens - 1) / page_tokens - this->at.index;
+        if (!special || this->work.scores.window > this->at.rows) return all;
+        return min(all, (this->work.scores.window + page_tokens - 2) / page_tokens + 1);
+    }
     __device__ void start_item(int item) const {
         if (item < items) {
             int const head = kv_head * this->group + item / row_blocks;
@@ -103,34 +122,41 @@ struct KeysBlock : Block<S> {
     __device__ void add(float (&d_keys)[S::tiles][4], float (&d_values)[S::tiles][4], int item, int first) const {
         BFloat16 const* const queries = this->other(item, 0) + first * row_stride<S::head>;
         BFloat16 const* const d_out = this->other(item, 1) + first * row_stride<S::head>;
-        bool const diagonal = item % row_blocks == 0;
-        float const scale = this->work.scale * log2_e;
+        int const from_diagonal = item % row_blocks * page_tokens;
         float weights[S::columns / 8][4];
+        [[maybe_unused]] float slopes[special ? S::columns / 8 : 1][4];
         score<S::head>(weights, this->warp_rows_of(0), queries);
 #pragma unroll
         for (int tile = 0; tile < S::columns / 8; ++tile)
             for (int i = 0; i < 4; ++i) {
                 int const row = first + tile * 8 + own_column() + i % 2;
                 int const key = this->warp_row + own_row() + i / 2 * 8;
-                float const weight = exp2f(fmaf(weights[tile][i], scale, -this->log_sum_exps(item)[row]));
-                weights[tile][i] = diagonal && row < key ? 0.0F : weight;
+                float& slope = slopes[special ? tile : 0][i];
+                slope = 1;
+                float const weight =
+                    exp2f(exponent<special>(weights[tile][i], this->work.scores, this->log_sum_exps(item)[row], slope));
+                bool unseen = from_diagonal == 0 && row < key;
+                if (special) unseen = unseen || from_diagonal + row - key >= this->work.scores.window;
+                weights[tile][i] = unseen ? 0.0F : weight;
             }
         add_weighted<S::head>(d_values, weights, d_out + this->first_column());
         float d_weights[S::columns / 8][4];
         score<S::head>(d_weights, this->warp_rows_of(1), d_out);
 #pragma unroll
         for (int tile = 0; tile < S::columns / 8; ++tile)
-            for (int i = 0; i < 4; ++i)
+            for (int i = 0; i < 4; ++i) {
                 weights[tile][i] *= d_weights[tile][i] - this->deltas(item)[first + tile * 8 + own_column() + i % 2];
+                if constexpr (special) weights[tile][i] *= slopes[tile][i];
+            }
         add_weighted<S::head>(d_keys, weights, queries + this->first_column());
     }
 };
 
-template <int head>
+template <int head, bool special>
 __global__ void __launch_bounds__(Shape<head>::threads) d_keys_kernel(BackwardWork<BFloat16> work) {
     using S = Shape<head>;
     SELVAGE_DYNAMIC_SHARED(unsigned char, memory);
-    KeysBlock<S> const block{{work, work.blocks[blockIdx.x], memory}};
+    KeysBlock<S, special> const block{{work, work.blocks[blockIdx.x], memory}};
     block.start(block.own(0), work.keys, block.at.index, work.kv_heads, block.kv_head);
     block.start(block.own(1), work.values, block.at.index, work.kv_heads, block.kv_head);
     block.start_item(0);
@@ -147,18 +173,21 @@ __global__ void __launch_bounds__(Shape<head>::threads) d_keys_kernel(BackwardWo
         __syncthreads();
         block.start_item(item + 1);
     }
-    block.write(work.d_keys, d_keys, work.scale, work.kv_heads, block.kv_head);
+    block.write(work.d_keys, d_keys, work.scores.scale, work.kv_heads, block.kv_head);
     block.write(work.d_values, d_values, 1.0F, work.kv_heads, block.kv_head);
 }
 
-// Blocks of keys up to the rows' own, ascending: an item each.
-template <class S>
+// Blocks of keys up to the rows' own, ascending: an item each. With a window from the first one on that a row sees.
+template <class S, bool special>
 struct QueriesBlock : Block<S> {
     int const head = static_cast<int>(blockIdx.y);
     int const first_row = this->at.index * page_tokens + this->warp_row + own_row();
     float const log_sum_exps[2] = {this->log_sum_exp(first_row, head), this->log_sum_exp(first_row + 8, head)};
     float const deltas[2] = {this->delta(first_row, head), this->delta(first_row + 8, head)};
 
+    __device__ int first_item() const {
+        return special ? this->work.scores.first_key(this->at.index * page_tokens) / page_tokens : 0;
+    }
     __device__ void start_item(int item) const {
         if (item <= this->at.index) {
             int const kv_head = head / this->group;
@@ -172,7 +201,6 @@ struct QueriesBlock : Block<S> {
     __device__ void add(float (&d_queries)[S::tiles][4], int item, int first) const {
         BFloat16 const* const keys = this->other(item, 0) + first * row_stride<S::head>;
         BFloat16 const* const values = this->other(item, 1) + first * row_stride<S::head>;
-        float const scale = this->work.scale * log2_e;
         float weights[S::columns / 8][4], d_weights[S::columns / 8][4];
         score<S::head>(weights, this->warp_rows_of(0), keys);
         score<S::head>(d_weights, this->warp_rows_of(1), values);
@@ -180,26 +208,32 @@ struct QueriesBlock : Block<S> {
         for (int tile = 0; tile < S::columns / 8; ++tile)
             for (int i = 0; i < 4; ++i) {
                 int const key = item * page_tokens + first + tile * 8 + own_column() + i % 2;
-                float const weight = exp2f(fmaf(weights[tile][i], scale, -log_sum_exps[i / 2]));
-                bool const masked = key > first_row + i / 2 * 8;
+                int const row = first_row + i / 2 * 8;
+                float slope = 1;
+                float const weight =
+                    exp2f(exponent<special>(weights[tile][i], this->work.scores, log_sum_exps[i / 2], slope));
+                bool masked = key > row;
+                if (special) masked = masked || row - key >= this->work.scores.window;
                 weights[tile][i] = masked ? 0.0F : weight * (d_weights[tile][i] - deltas[i / 2]);
+                if constexpr (special) weights[tile][i] *= slope;
             }
         add_weighted<S::head>(d_queries, weights, keys + this->first_column());
     }
 };
 
-template <int head>
+template <int head, bool special>
 __global__ void __launch_bounds__(Shape<head>::threads) d_queries_kernel(BackwardWork<BFloat16> work) {
     using S = Shape<head>;
     SELVAGE_DYNAMIC_SHARED(unsigned char, memory);
     // The last blocks of a sequence have most work.
-    QueriesBlock<S> const block{{work, work.blocks[gridDim.x - 1 - blockIdx.x], memory}};
+    QueriesBlock<S, special> const block{{work, work.blocks[gridDim.x - 1 - blockIdx.x], memory}};
     block.start(block.own(0), work.queries, block.at.index, work.heads, block.head);
     block.start(block.own(1), work.d_out, block.at.index, work.heads, block.head);
-    block.start_item(0);
+    int const first_item = block.first_item();
+    block.start_item(first_item);
     float d_queries[S::tiles][4];
     clear(d_queries);
-    for (int item = 0; item <= block.at.index; ++item) {
+    for (int item = first_item; item <= block.at.index; ++item) {
         cp_async_wait<0>();
         __syncthreads();  // the item is there, the one before is done with
         if (S::stages > 1) block.start_item(item + 1);
@@ -209,16 +243,22 @@ __global__ void __launch_bounds__(Shape<head>::threads) d_queries_kernel(Backwar
         __syncthreads();
         block.start_item(item + 1);
     }
-    block.write(work.d_queries, d_queries, work.scale, work.heads, block.head);
+    block.write(work.d_queries, d_queries, work.scores.scale, work.heads, block.head);
 }
 
 }  // namespace
 
 void launch_backward(BackwardWork<BFloat16> const& work, unsigned blocks, Stream& stream) {
-    with_padded_head(work.head_size, [&]<int head>() {
+    auto const launch_both = [&]<int head, bool special>() {
         using S = Shape<head>;
-        launch(d_keys_kernel<head>, {blocks, static_cast<unsigned>(work.kv_heads)}, S::threads, S::bytes, stream, work);
-        launch(d_queries_kernel<head>, {blocks, static_cast<unsigned>(work.heads)}, S::threads, S::bytes, stream, work);
+        dim3 const of_keys(blocks, static_cast<unsigned>(work.kv_heads));
+        dim3 const of_queries(blocks, static_cast<unsigned>(work.heads));
+        launch(d_keys_kernel<head, special>, of_keys, S::threads, S::bytes, stream, work);
+        launch(d_queries_kernel<head, special>, of_queries, S::threads, S::bytes, stream, work);
+    };
+    with_padded_head(work.head_size, [&]<int head>() {
+        if (work.scores.special()) return launch_both.template operator()<head, true>();
+        launch_both.template operator()<head, false>();
     });
 }
 

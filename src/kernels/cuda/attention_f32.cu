@@ -3,6 +3,7 @@
 // order of sums is that of the contract; a score is a chain over the head's dims, values are chains over the keys.
 #include "kernels/cuda/attention_softmax.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/cuda/softcap.h"
 
 namespace selvage::kernels::cuda {
 namespace {
@@ -35,14 +36,27 @@ __device__ inline void write_row(float* to, float const (&values)[most_dims], fl
     }
 }
 
-// The state takes a page, of whose keys the row sees the first `visible`. Each reduction has a barrier: the weights are
-// written after one and read after the next.
+// A score in units of log2(e); `slope` takes the derivative of the cap.
+__device__ inline float score_of(float product, ScoreOptions const& options, float& slope) {
+    slope = 1;
+    if (options.softcap == 0) return product * (options.scale * log2_e);
+    float const capped = softcap(product * options.scale, options.softcap);
+    slope = softcap_slope(capped, options.softcap);
+    return capped * log2_e;
+}
+
+// The state takes a page, of whose keys the row sees `first` to visible - 1. Each reduction has a barrier: the weights
+// are written after one and read after the next.
 __device__ void take_page(SoftmaxState& state, float (&values)[most_dims], float const* query, float const* keys,
-                          float const* page_values, int visible, float scale, int head_size) {
+                          float const* page_values, int first, int visible, ScoreOptions const& options,
+                          int head_size) {
     __shared__ float weights[threads];
     __shared__ float warp_largest[32], warp_sums[32];
     int const key = static_cast<int>(threadIdx.x);
-    float const score = key < visible ? product(query, keys + key * head_size, head_size) * scale : minus_infinity();
+    float slope = 1;
+    float score = minus_infinity();
+    if (first <= key && key < visible)
+        score = score_of(product(query, keys + key * head_size, head_size), options, slope);
     float const shrink = state.raise(over_block(score, minus_infinity(), warp_largest, Largest{}));
     float const weight = exp2f(score - state.max);
     weights[key] = weight;
@@ -62,18 +76,20 @@ __global__ void __launch_bounds__(threads) forward_kernel(ForwardWork<float> wor
     int const end = position_of(work, tile, pair) + 1;
     SoftmaxState total;
     float total_values[most_dims] = {};
-    for (int first = 0; first < tile.end_page; first += split_pages) {
+    int const first_key = work.scores.first_key(end - 1);
+    int const first_split = first_key / page_tokens / split_pages * split_pages;
+    for (int first = first_split; first < tile.end_page; first += split_pages) {
         SoftmaxState split;
         float values[most_dims] = {};
-        for (int page = first; page < min(first + split_pages, tile.end_page); ++page) {
+        for (int page = max(first, first_key / page_tokens); page < min(first + split_pages, tile.end_page); ++page) {
             float const* const keys = keys_of(work, tile, page, kv_head);
-            take_page(split, values, query, keys, keys + values_offset(work), end - page * page_tokens, work.scale,
-                      work.head_size);
+            take_page(split, values, query, keys, keys + values_offset(work), first_key - page * page_tokens,
+                      end - page * page_tokens, work.scores, work.head_size);
         }
         Shrinks const shrinks = total.merge(split);
 #pragma unroll
         for (int i = 0; i < most_dims; ++i)
-            total_values[i] = first == 0 ? values[i] : merged(total_values[i], values[i], shrinks);
+            total_values[i] = first == first_split ? values[i] : merged(total_values[i], values[i], shrinks);
     }
     write_row(work.out + place * work.head_size, total_values, 1.0F / total.sum, work.head_size);
     if (threadIdx.x == 0 && work.log_sum_exp != nullptr) work.log_sum_exp[place] = total.log_sum_exp();
@@ -87,9 +103,11 @@ __device__ inline Pair pair_of(BackwardWork<float> const& work, std::int64_t row
     int const size = work.head_size;
     std::int64_t const place = row * work.heads + head;
     std::int64_t const at = (key * work.kv_heads + head / (work.heads / work.kv_heads)) * size;
-    float const score = product(work.queries + place * size, work.keys + at, size) * (work.scale * log2_e);
+    float slope = 1;
+    float const score = score_of(product(work.queries + place * size, work.keys + at, size), work.scores, slope);
     float const weight = exp2f(fmaf(-work.log_sum_exp[place], log2_e, score));
-    return {weight, weight * (product(work.d_out + place * size, work.values + at, size) - work.delta[place])};
+    float const d_score = weight * (product(work.d_out + place * size, work.values + at, size) - work.delta[place]);
+    return {weight, d_score * slope};
 }
 
 // blockIdx is (block of rows, head, row of the block).
@@ -103,7 +121,7 @@ __global__ void __launch_bounds__(threads) d_queries_kernel(BackwardWork<float> 
     int const size = work.head_size;
     std::int64_t const stride = std::int64_t{work.kv_heads} * size;
     float sums[most_dims] = {};
-    for (int first = 0; first <= row; first += page_tokens) {
+    for (int first = work.scores.first_key(row); first <= row; first += page_tokens) {
         int const count = min(page_tokens, row + 1 - first);
         std::int64_t const first_key = block.first_row + first;
         __syncthreads();
@@ -112,8 +130,8 @@ __global__ void __launch_bounds__(threads) d_queries_kernel(BackwardWork<float> 
         int const kv_head = head / (work.heads / work.kv_heads);
         add_rows(sums, d_scores, work.keys + first_key * stride + kv_head * size, count, stride, size);
     }
-    write_row(work.d_queries + ((block.first_row + row) * std::int64_t{work.heads} + head) * size, sums, work.scale,
-              size);
+    write_row(work.d_queries + ((block.first_row + row) * std::int64_t{work.heads} + head) * size, sums,
+              work.scores.scale, size);
 }
 
 // blockIdx is (block of keys, key-value head, key of the block).
@@ -133,7 +151,7 @@ __global__ void __launch_bounds__(threads) d_keys_kernel(BackwardWork<float> wor
         for (int first = block.index * page_tokens; first < block.rows; first += page_tokens) {
             int const row = first + thread;
             __syncthreads();
-            Pair const pair = row >= key && row < block.rows
+            Pair const pair = row >= key && row - key < work.scores.window && row < block.rows
                                   ? pair_of(work, block.first_row + row, head, block.first_row + key)
                                   : Pair{0, 0};
             weights[thread] = pair.weight;
@@ -145,7 +163,7 @@ __global__ void __launch_bounds__(threads) d_keys_kernel(BackwardWork<float> wor
             add_rows(d_value, weights, work.d_out + at, count, stride, size);
         }
     std::int64_t const at = ((block.first_row + key) * std::int64_t{work.kv_heads} + kv_head) * size;
-    write_row(work.d_keys + at, d_key, work.scale, size);
+    write_row(work.d_keys + at, d_key, work.scores.scale, size);
     write_row(work.d_values + at, d_value, 1.0F, size);
 }
 

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/attention_mma.h"
 #include "kernels/cuda/attention_softmax.h"
+#include "kernels/cuda/softcap.h"
 
 namespace selvage::kernels::cuda {
 namespace {
@@ -73,6 +74,18 @@ __device__ void weigh(float (&score)[page_tokens / 8][4], State<S>& state, float
         for (int tile = 0; tile < S::value_tiles; ++tile)
             for (int i = 0; i < 2; ++i) state.value[tile][2 * row + i] *= shrink;
     }
+}
+
+// Scores with what not every model has: capped; keys before first[row] masked.
+__device__ inline void cap_and_cut(float (&score)[page_tokens / 8][4], ScoreOptions const& options,
+                                   int const (&first)[2]) {
+#pragma unroll
+    for (int tile = 0; tile < page_tokens / 8; ++tile)
+        for (int i = 0; i < 4; ++i) {
+            float& x = score[tile][i];
+            if (options.softcap != 0) x = softcap(x * options.scale, options.softcap);
+            if (tile * 8 + own_column() + i % 2 < first[i / 2]) x = minus_infinity();
+        }
 }
 
 // The splits so far of a wide tile: values in shared memory, each thread's own.
@@ -205,7 +218,7 @@ struct Block {
 
 // While a page's scores are computed its values are under way, while its values are added the next page's keys. With
 // two stages it is one page more of both.
-template <int head, bool narrow>
+template <int head, bool narrow, bool special>
 __global__ void __launch_bounds__(Shape<head, narrow>::threads, head <= 128 ? 2 : 1)
     forward_kernel(ForwardWork<BFloat16> work) {
     using S = Shape<head, narrow>;
@@ -214,11 +227,15 @@ __global__ void __launch_bounds__(Shape<head, narrow>::threads, head <= 128 ? 2 
     ForwardTile const& tile = block.tile;
     if (tile.pairs == 0) return;
     constexpr int groups_ahead = 2 * (S::stages - 1);
+    // Pages before all windows are left out, which may be all that the tile has.
+    int first_page = tile.first_page;
+    if constexpr (special)
+        first_page = max(first_page, work.scores.first_key(position_of(work, tile, 0)) / page_tokens);
     block.start_queries();
-    block.start(tile.first_page, false);
+    block.start(first_page, false);
     if (S::stages > 1) {
-        block.start(tile.first_page, true);
-        block.start(tile.first_page + 1, false);
+        block.start(first_page, true);
+        block.start(first_page + 1, false);
     }
     std::uint32_t held[S::queries_held ? head / 16 : 1][4];
     if constexpr (S::queries_held) {
@@ -232,7 +249,8 @@ __global__ void __launch_bounds__(Shape<head, narrow>::threads, head <= 128 ? 2 
                         position_of(work, tile, min(pair[1], tile.pairs - 1)) + 1};
     State<S> state;
     [[maybe_unused]] Totals<S> totals{{}, reinterpret_cast<float4*>(memory + S::totals_at)};
-    for (int page = tile.first_page; page < tile.end_page; ++page) {
+    float const scale = (special ? work.scores.last_scale() : work.scores.scale) * log2_e;
+    for (int page = first_page; page < tile.end_page; ++page) {
         cp_async_wait<groups_ahead>();
         __syncthreads();  // the page's keys are there; the values of the one before are done with
         block.start(page + S::stages - 1, true);
@@ -249,7 +267,10 @@ __global__ void __launch_bounds__(Shape<head, narrow>::threads, head <= 128 ? 2 
         block.start(page + S::stages, false);
         if constexpr (S::column_warps > 1) block.take_all(scores);
         int const begin = page * page_tokens;
-        weigh<S>(scores, state, work.scale, end[0] <= begin + page_tokens, {end[0] - begin, end[1] - begin});
+        if constexpr (special)
+            cap_and_cut(scores, work.scores,
+                        {work.scores.first_key(end[0] - 1) - begin, work.scores.first_key(end[1] - 1) - begin});
+        weigh<S>(scores, state, scale, end[0] <= begin + page_tokens, {end[0] - begin, end[1] - begin});
         add_weighted<head>(state.value, scores, block.values(page) + block.column_warp * S::value_tiles * 8);
         if constexpr (!narrow)
             if ((page + 1) % split_pages == 0 && page + 1 < tile.end_page) {
@@ -296,22 +317,26 @@ __global__ void merge_kernel(ForwardWork<BFloat16> work, int pairs, int head) {
     }
 }
 
-template <int head, bool narrow>
+template <int head, bool narrow, bool special>
 void launch_tiles(ForwardWork<BFloat16> const& work, unsigned count, bool totals, Stream& stream) {
     using S = Shape<head, narrow>;
-    launch(forward_kernel<head, narrow>, {count, static_cast<unsigned>(work.kv_heads)}, S::threads, S::bytes(totals),
-           stream, work);
+    launch(forward_kernel<head, narrow, special>, {count, static_cast<unsigned>(work.kv_heads)}, S::threads,
+           S::bytes(totals), stream, work);
 }
 
 }  // namespace
 
 void launch_forward(ForwardWork<BFloat16> const& work, ForwardCounts const& counts, Stream& stream) {
     ForwardWork<BFloat16> next = work;
-    with_padded_head(work.head_size, [&]<int head>() {
-        launch_tiles<head, true>(next, counts.narrow, false, stream);
+    auto const launch_all = [&]<int head, bool special>() {
+        launch_tiles<head, true, special>(next, counts.narrow, false, stream);
         next.tiles += counts.narrow;
-        launch_tiles<head, false>(next, counts.wide, counts.wide_splits, stream);
+        launch_tiles<head, false, special>(next, counts.wide, counts.wide_splits, stream);
         next.tiles += counts.wide;
+    };
+    with_padded_head(work.head_size, [&]<int head>() {
+        if (work.scores.special()) return launch_all.template operator()<head, true>();
+        launch_all.template operator()<head, false>();
     });
     auto const merge = [&](unsigned count, int pairs) {
         launch(merge_kernel, {count, static_cast<unsigned>(work.kv_heads)}, 256, 0, stream, next, pairs,

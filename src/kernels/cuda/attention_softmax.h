@@ -15,8 +15,9 @@ struct Shrinks {
     float total, split;
 };
 
+// The first maximum is finite, so that it has a difference to itself: a row may see nothing of a page.
 struct SoftmaxState {
-    float max = minus_infinity();
+    float max = -3e38F;
     float sum = 0;
 
     // Takes a page's largest score; returns what the sum and values so far shrink by.

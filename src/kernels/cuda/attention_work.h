@@ -28,6 +28,25 @@ struct ForwardTile {
 constexpr int wide_pairs = 64;
 constexpr int narrow_pairs = 16;
 
+// AttentionOptions as kernels read them.
+struct ScoreOptions {
+    float scale;
+    float softcap;  // 0: none
+    int window;     // keys that a row sees, its own the last
+
+    // The first key that a position sees.
+    __host__ __device__ int first_key(int position) const { return position < window ? 0 : position + 1 - window; }
+    // Whether kernels have to do more than to scale scores and to mask later keys.
+    bool special() const { return softcap != 0 || window != all_keys; }
+    // What scores are multiplied by last.
+    __host__ __device__ float last_scale() const { return softcap == 0 ? scale : 1.0F; }
+    static constexpr int all_keys = 0x7fffffff;
+};
+inline ScoreOptions score_options(AttentionOptions const& options) {
+    bool const all = options.window == 0 || options.window >= ScoreOptions::all_keys;
+    return {options.scale, options.softcap, all ? ScoreOptions::all_keys : static_cast<int>(options.window)};
+}
+
 template <class E>
 struct ForwardWork {
     E* out;
@@ -38,7 +57,7 @@ struct ForwardWork {
     ForwardTile const* tiles;
     float* states;
     int heads, kv_heads, head_size;
-    float scale;  // times log2(e)
+    ScoreOptions scores;
 };
 
 // Tiles to merge name all pages and the first of the states. Tiles without pairs do nothing.
@@ -77,7 +96,7 @@ struct BackwardWork {
     E const* values;
     BackwardBlock const* blocks;
     int heads, kv_heads, head_size;
-    float scale;
+    ScoreOptions scores;
 };
 
 void launch_backward(BackwardWork<BFloat16> const& work, unsigned blocks, Stream& stream);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <mutex>
 #include <set>
 #include <tuple>
 #include <vector>
@@ -272,28 +273,37 @@ Attention& attention() {
     return the_one;
 }
 
+// The graphs have no capped scores and no windows.
+bool is_plain(AttentionOptions const& options) {
+    if (options.softcap == 0 && options.window == 0) return true;
+    static std::once_flag said;
+    std::call_once(said, [] { log::info("attention: own kernels where scores are capped or a window slides"); });
+    return false;
+}
+
 // Offsets have 32 bits.
-bool may_be_done(TensorView queries) {
-    return !batch_invariant() && queries.dtype() == DType::bf16 && cudnn::missing().empty() &&
+bool may_be_done(TensorView queries, AttentionOptions const& options) {
+    return !batch_invariant() && is_plain(options) && queries.dtype() == DType::bf16 && cudnn::missing().empty() &&
            queries.elements() <= std::numeric_limits<std::int32_t>::max();
 }
 
 }  // namespace
 
 bool library_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
-                               Segments segments, std::int64_t heads, float scale, Stream& stream) {
+                               Segments segments, std::int64_t heads, AttentionOptions const& options, Stream& stream) {
     AttentionSizes const sizes{
-        .heads = heads, .kv_heads = pages.kv_heads, .head_size = pages.head_size, .scale = scale};
-    return may_be_done(queries) && attention().forward(out, log_sum_exp, queries, pages, segments, sizes, stream);
+        .heads = heads, .kv_heads = pages.kv_heads, .head_size = pages.head_size, .scale = options.scale};
+    return may_be_done(queries, options) &&
+           attention().forward(out, log_sum_exp, queries, pages, segments, sizes, stream);
 }
 
 bool library_attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out,
                                 TensorView out, TensorView log_sum_exp, TensorView queries, TensorView keys,
-                                TensorView values, Segments segments, float scale, Stream& stream) {
+                                TensorView values, Segments segments, AttentionOptions const& options, Stream& stream) {
     AttentionSizes const sizes{
-        .heads = queries.dim(1), .kv_heads = keys.dim(1), .head_size = queries.dim(2), .scale = scale};
-    return may_be_done(queries) && attention().backward(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries,
-                                                        keys, values, segments, sizes, stream);
+        .heads = queries.dim(1), .kv_heads = keys.dim(1), .head_size = queries.dim(2), .scale = options.scale};
+    return may_be_done(queries, options) && attention().backward(d_queries, d_keys, d_values, d_out, out, log_sum_exp,
+                                                                 queries, keys, values, segments, sizes, stream);
 }
 
 std::string library_attention() {
@@ -308,11 +318,12 @@ std::string library_attention() {
 namespace selvage::kernels::cuda {
 
 bool library_attention_forward(TensorView, TensorView, TensorView, KvPages const&, std::span<AttentionSegment const>,
-                               std::int64_t, float, Stream&) {
+                               std::int64_t, AttentionOptions const&, Stream&) {
     return false;
 }
 bool library_attention_backward(TensorView, TensorView, TensorView, TensorView, TensorView, TensorView, TensorView,
-                                TensorView, TensorView, std::span<AttentionSegment const>, float, Stream&) {
+                                TensorView, TensorView, std::span<AttentionSegment const>, AttentionOptions const&,
+                                Stream&) {
     return false;
 }
 std::string library_attention() { return "own kernels (this build has no cuDNN)"; }

@@ -13,12 +13,12 @@ namespace selvage::kernels::cuda {
 // and lengths up to some powers of two, at the first call with fewer or shorter ones (some 0.5 s): not while a stream
 // is recorded.
 bool library_attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages const& pages,
-                               std::span<AttentionSegment const> segments, std::int64_t heads, float scale,
-                               Stream& stream);
+                               std::span<AttentionSegment const> segments, std::int64_t heads,
+                               AttentionOptions const& options, Stream& stream);
 bool library_attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out,
                                 TensorView out, TensorView log_sum_exp, TensorView queries, TensorView keys,
-                                TensorView values, std::span<AttentionSegment const> segments, float scale,
-                                Stream& stream);
+                                TensorView values, std::span<AttentionSegment const> segments,
+                                AttentionOptions const& options, Stream& stream);
 
 // For the log: what attention goes by without batch invariance.
 std::string library_attention();

@@ -28,8 +28,8 @@ __device__ void over_columns(std::int64_t hidden, Work const& work) {
 }
 
 // A row is a block's, and stays in registers, so that it is read once.
-template <Kind kind, class E, int width, int held>
-__global__ void __launch_bounds__(most_threads) norm_forward_kernel(NormForward<E> norm) {
+template <Kind kind, class E, class In, int width, int held>
+__global__ void __launch_bounds__(most_threads) norm_forward_kernel(NormForward<E, In> norm) {
     __shared__ float warp_sums[2][32];
     std::int64_t const offset = blockIdx.x * norm.hidden;
     auto const count = static_cast<float>(norm.hidden);
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(most_threads) norm_forward_kernel(NormForward<
         if constexpr (kind == Kind::layernorm) bias = load<width>(norm.bias + column);
         for (int j = 0; j < width; ++j) {
             float const normal = x[i][j] * rstd;
-            x[i][j] = kind == Kind::layernorm ? fmaf(normal, weight[j], bias[j]) : normal * weight[j];
+            x[i][j] = kind == Kind::layernorm ? fmaf(normal, weight[j], bias[j]) : normal * (weight[j] + norm.offset);
         }
         store(norm.out + offset + column, x[i]);
     });
@@ -77,9 +77,9 @@ struct ChunkSums {
 
 // A chunk of rows is a block's, one row after the other. Where a thread has few columns it keeps the row's values in
 // registers, else it reads them again (from cache). The columns' sums are in shared memory, each used by one thread.
-template <Kind kind, class E, int width, int held>
+template <Kind kind, class E, class In, int width, int held>
 __global__ void __launch_bounds__(most_backward_threads)
-    norm_backward_kernel(NormBackward<E> norm, RowChunks chunks, ChunkSums partial) {
+    norm_backward_kernel(NormBackward<E, In> norm, RowChunks chunks, ChunkSums partial) {
     constexpr bool centered = kind == Kind::layernorm;
     constexpr bool keep = held <= 4;
     // Taken in turn by rows: the __syncthreads() of a row is between two uses of the same.
@@ -94,6 +94,12 @@ __global__ void __launch_bounds__(most_backward_threads)
         float const rstd = norm.rstd[row];
         float const mean = centered ? norm.mean[row] : 0.0F;
         Vector<width> normals[keep ? held : 1] = {}, gradients[keep ? held : 1] = {};
+        auto const factor_of = [](auto const& of, int column) {
+            Vector<width> weight = load<width>(of.weight + column);
+            if constexpr (!centered)
+                for (int j = 0; j < width; ++j) weight[j] += of.offset;
+            return weight;
+        };
         auto const read = [&](int column, Vector<width>& normal, Vector<width>& gradient) {
             normal = load<width>(norm.in + offset + column);
             gradient = load<width>(norm.d_out + offset + column);
@@ -103,7 +109,7 @@ __global__ void __launch_bounds__(most_backward_threads)
         over_columns<width, held>(norm.hidden, [&](int i, int column) {
             Vector<width>&normal = normals[keep ? i : 0], &d = gradients[keep ? i : 0];
             read(column, normal, d);
-            Vector<width> const weight = load<width>(norm.weight + column);
+            Vector<width> const weight = factor_of(norm, column);
             Vector<width> weight_sum{}, bias_sum{};
             if (row > first) weight_sum = load<width>(weight_sums + column);
             if (centered && row > first) bias_sum = load<width>(bias_sums + column);
@@ -123,7 +129,7 @@ __global__ void __launch_bounds__(most_backward_threads)
         over_columns<width, held>(norm.hidden, [&](int i, int column) {
             Vector<width>&normal = normals[keep ? i : 0], &d = gradients[keep ? i : 0];
             if constexpr (!keep) read(column, normal, d);
-            Vector<width> const weight = load<width>(norm.weight + column);
+            Vector<width> const weight = factor_of(norm, column);
             Vector<width> before{};
             if (norm.add) before = load<width>(norm.d_in + offset + column);
             for (int j = 0; j < width; ++j) {
@@ -131,7 +137,7 @@ __global__ void __launch_bounds__(most_backward_threads)
                 d[j] = (g - normal[j] * mean_product) * rstd;
                 if (norm.add) d[j] = before[j] + d[j];
             }
-            store(norm.d_in + offset + column, d);
+            if (norm.d_in != nullptr) store(norm.d_in + offset + column, d);
             if (norm.d_in_compute != nullptr) store(norm.d_in_compute + offset + column, d);
         });
     }
@@ -157,41 +163,49 @@ void with_row_shape(std::int64_t hidden, std::int64_t most, Work const& work) {
     choose.template operator()<1>();
 }
 
-template <Kind kind>
-void forward(NormForwardTensors const& t, float epsilon, Stream& stream) {
-    with_element(t.out, [&]<class E>() {
-        auto const norm = forward_of<E>(t, epsilon);
-        dim3 const rows(static_cast<unsigned>(rows_of(t.in, t.weight)));
-        with_row_shape(norm.hidden, most_threads, [&]<int width, int held>(unsigned threads) {
-            launch(norm_forward_kernel<kind, E, width, held>, rows, threads, 0, stream, norm);
-        });
+template <Kind kind, class E, class In>
+void forward(NormForward<E, In> const& norm, std::int64_t rows, Stream& stream) {
+    with_row_shape(norm.hidden, most_threads, [&]<int width, int held>(unsigned threads) {
+        launch(norm_forward_kernel<kind, E, In, width, held>, static_cast<unsigned>(rows), threads, 0, stream, norm);
     });
 }
+template <Kind kind>
+void forward(NormForwardTensors const& t, float epsilon, Stream& stream) {
+    std::int64_t const rows = rows_of(t.in, t.weight);
+    if constexpr (kind == Kind::rmsnorm)
+        if (t.in.dtype() == DType::bf16) return forward<kind>(forward_of<BFloat16, BFloat16>(t, epsilon), rows, stream);
+    with_element(t.out, [&]<class E>() { forward<kind>(forward_of<E>(t, epsilon), rows, stream); });
+}
 
+template <Kind kind, class E, class In>
+void backward(NormBackward<E, In> const& norm, std::int64_t rows, Stream& stream) {
+    RowChunks const chunks = chunks_of(rows);
+    auto const size = static_cast<std::size_t>(chunks.count * norm.hidden);
+    std::size_t const sums_kept = kind == Kind::layernorm ? 2 : 1;
+    std::size_t const shared = sums_kept * static_cast<std::size_t>(norm.hidden) * sizeof(float);
+    float* const partial = scratch<float>(sums_kept * size, stream);
+    ChunkSums const sums{partial, partial + size};
+    dim3 const blocks(static_cast<unsigned>(chunks.count));
+    with_row_shape(norm.hidden, most_backward_threads, [&]<int width, int held>(unsigned threads) {
+        launch(norm_backward_kernel<kind, E, In, width, held>, blocks, threads, shared, stream, norm, chunks, sums);
+    });
+    add_chunks(norm.d_weight, sums.weight, chunks.count, norm.hidden, stream);
+    if (kind == Kind::layernorm) add_chunks(norm.d_bias, sums.bias, chunks.count, norm.hidden, stream);
+}
 template <Kind kind>
 void backward(NormBackwardTensors const& t, Accumulate accumulate, Stream& stream) {
-    with_element(t.d_in_compute, [&]<class E>() {
-        auto const norm = backward_of<E>(t, accumulate);
-        RowChunks const chunks = chunks_of(rows_of(t.in, t.weight));
-        auto const size = static_cast<std::size_t>(chunks.count * norm.hidden);
-        std::size_t const sums_kept = kind == Kind::layernorm ? 2 : 1;
-        std::size_t const shared = sums_kept * static_cast<std::size_t>(norm.hidden) * sizeof(float);
-        float* const partial = scratch<float>(sums_kept * size, stream);
-        ChunkSums const sums{partial, partial + size};
-        dim3 const blocks(static_cast<unsigned>(chunks.count));
-        with_row_shape(norm.hidden, most_backward_threads, [&]<int width, int held>(unsigned threads) {
-            launch(norm_backward_kernel<kind, E, width, held>, blocks, threads, shared, stream, norm, chunks, sums);
-        });
-        add_chunks(norm.d_weight, sums.weight, chunks.count, norm.hidden, stream);
-        if (kind == Kind::layernorm) add_chunks(norm.d_bias, sums.bias, chunks.count, norm.hidden, stream);
-    });
+    std::int64_t const rows = rows_of(t.in, t.weight);
+    if constexpr (kind == Kind::rmsnorm)
+        if (t.in.dtype() == DType::bf16)
+            return backward<kind>(backward_of<BFloat16, BFloat16>(t, accumulate), rows, stream);
+    with_element(t.d_in_compute, [&]<class E>() { backward<kind>(backward_of<E>(t, accumulate), rows, stream); });
 }
 
 }  // namespace
 
 void rmsnorm_forward(TensorView out, TensorView rstd, TensorView sum, TensorView in, TensorView branch,
-                     TensorView weight, float epsilon, Stream& stream) {
-    forward<Kind::rmsnorm>({out, {}, rstd, sum, in, branch, weight, {}}, epsilon, stream);
+                     NormWeight const& weight, float epsilon, Stream& stream) {
+    forward<Kind::rmsnorm>({out, {}, rstd, sum, in, branch, weight.value, {}, weight.offset}, epsilon, stream);
 }
 
 void layernorm_forward(TensorView out, TensorView mean, TensorView rstd, TensorView sum, TensorView in,
@@ -201,8 +215,9 @@ void layernorm_forward(TensorView out, TensorView mean, TensorView rstd, TensorV
 }
 
 void rmsnorm_backward(TensorView d_in, TensorView d_in_compute, Accumulate accumulate, TensorView d_weight,
-                      TensorView d_out, TensorView in, TensorView rstd, TensorView weight, Stream& stream) {
-    backward<Kind::rmsnorm>({d_in, d_in_compute, d_weight, {}, d_out, in, {}, rstd, weight}, accumulate, stream);
+                      TensorView d_out, TensorView in, TensorView rstd, NormWeight const& weight, Stream& stream) {
+    backward<Kind::rmsnorm>({d_in, d_in_compute, d_weight, {}, d_out, in, {}, rstd, weight.value, weight.offset},
+                            accumulate, stream);
 }
 
 void layernorm_backward(TensorView d_in, TensorView d_in_compute, Accumulate accumulate, TensorView d_weight,

@@ -2,7 +2,6 @@
 #include "kernels/rotary.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/arguments.h"
 #include "kernels/cuda/elements.h"
@@ -92,9 +91,7 @@ void rotate(TensorView x, TensorView positions, RotaryOptions const& options, fl
                   "rotary over {} dims (at most {}) of {} with {} positions", options.rotated, 2 * most_pairs,
                   x.shape().text(), positions.elements());
     Frequencies frequencies{};
-    for (int pair = 0; pair < turn.pairs; ++pair)
-        frequencies.of_pair[pair] =
-            std::pow(options.base, -2.0 * static_cast<double>(pair) / static_cast<double>(options.rotated));
+    for (int pair = 0; pair < turn.pairs; ++pair) frequencies.of_pair[pair] = options.frequency(pair);
     with_element(x, [&]<class E>() {
         auto const run = [&]<int width>() {
             std::int64_t const work = std::max<std::int64_t>(turn.heads * (turn.pairs / width), turn.pairs);

@@ -22,6 +22,7 @@ using test::widened;
 
 double gate_value(double x, Gate function) {
     if (function == Gate::silu) return x / (1 + std::exp(-x));
+    if (function == Gate::gelu_erf) return 0.5 * x * std::erfc(-x / std::sqrt(2));
     return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
 }
 double gate_slope(double x, Gate function) {
@@ -74,7 +75,7 @@ TYPED_TEST(EmulatedActivation, GatedForwardAndBackward) {
             Elements<TypeParam> const gate = random_elements<TypeParam>(n, 1, 6);
             Elements<TypeParam> const up = random_elements<TypeParam>(n, 2);
             Elements<TypeParam> const d_out = random_elements<TypeParam>(n, 3);
-            for (Gate const function : {Gate::silu, Gate::gelu}) {
+            for (Gate const function : {Gate::silu, Gate::gelu, Gate::gelu_erf}) {
                 std::vector<double> out, d_gate, d_up;
                 for (std::size_t i = 0; i < gate.size(); ++i) {
                     double const g = widened(gate[i]), u = widened(up[i]), d = widened(d_out[i]);
@@ -94,24 +95,27 @@ TYPED_TEST(EmulatedActivation, GatedForwardAndBackward) {
 }
 
 TYPED_TEST(EmulatedActivation, GeluForwardAndBackward) {
-    for (std::int64_t const n : sizes()) {
-        Elements<TypeParam> const in = random_elements<TypeParam>(n, 4, 6);
-        Elements<TypeParam> const d_out = random_elements<TypeParam>(n, 5);
-        std::vector<double> out, d_in;
-        for (std::size_t i = 0; i < in.size(); ++i) {
-            out.push_back(gate_value(widened(in[i]), Gate::gelu));
-            d_in.push_back(gate_slope(widened(in[i]), Gate::gelu) * widened(d_out[i]));
+    for (Gelu const form : {Gelu::tanh, Gelu::erf})
+        for (std::int64_t const n : sizes()) {
+            Elements<TypeParam> const in = random_elements<TypeParam>(n, 4, 6);
+            Elements<TypeParam> const d_out = random_elements<TypeParam>(n, 5);
+            std::vector<double> out, d_in;
+            for (std::size_t i = 0; i < in.size(); ++i) {
+                out.push_back(gate_value(widened(in[i]), form == Gelu::tanh ? Gate::gelu : Gate::gelu_erf));
+                d_in.push_back(gate_slope(widened(in[i]), form == Gelu::tanh ? Gate::gelu : Gate::gelu_erf) *
+                               widened(d_out[i]));
+            }
+            Elements<TypeParam> got(in.size());
+            emulated().gelu_forward(view_of(got, {n}), view_of(in, {n}), form, emulated_stream());
+            expect_elements(got, out, relative * 1e-3);
+            got = d_out;
+            emulated().gelu_backward(view_of(got, {n}), view_of(got, {n}), view_of(in, {n}), form, emulated_stream());
+            expect_elements(got, d_in, relative + slope_error);
+            got = in;
+            emulated().gelu_backward(view_of(got, {n}), view_of(d_out, {n}), view_of(got, {n}), form,
+                                     emulated_stream());
+            expect_elements(got, d_in, relative + slope_error);
         }
-        Elements<TypeParam> got(in.size());
-        emulated().gelu_forward(view_of(got, {n}), view_of(in, {n}), emulated_stream());
-        expect_elements(got, out, relative * 1e-3);
-        got = d_out;
-        emulated().gelu_backward(view_of(got, {n}), view_of(got, {n}), view_of(in, {n}), emulated_stream());
-        expect_elements(got, d_in, relative + slope_error);
-        got = in;
-        emulated().gelu_backward(view_of(got, {n}), view_of(d_out, {n}), view_of(got, {n}), emulated_stream());
-        expect_elements(got, d_in, relative + slope_error);
-    }
 }
 
 TYPED_TEST(EmulatedActivation, LargeArgumentsStayFinite) {
@@ -119,7 +123,7 @@ TYPED_TEST(EmulatedActivation, LargeArgumentsStayFinite) {
     Elements<TypeParam> const x = test::elements_of<TypeParam>(in);
     Elements<TypeParam> const ones = test::elements_of<TypeParam>(Floats(in.size(), 1.0F));
     Elements<TypeParam> out(in.size()), slope(in.size()), d_up(in.size());
-    for (Gate const function : {Gate::silu, Gate::gelu}) {
+    for (Gate const function : {Gate::silu, Gate::gelu, Gate::gelu_erf}) {
         emulated().gated_forward(view_of(out, {6}), view_of(x, {6}), view_of(ones, {6}), function, emulated_stream());
         emulated().gated_backward(view_of(slope, {6}), view_of(d_up, {6}), view_of(ones, {6}), view_of(x, {6}),
                                   view_of(ones, {6}), function, emulated_stream());
@@ -181,7 +185,8 @@ TEST(EmulatedElementwise, AddFillAndConvert) {
 TEST(EmulatedElementwise, TensorsOfTwoTypesAreOurBug) {
     Floats const wide(8);
     Elements<BFloat16> const narrow(8);
-    EXPECT_THROW(emulated().gelu_forward(view_of(narrow, {8}), view(wide, {8}), emulated_stream()), std::exception);
+    EXPECT_THROW(emulated().gelu_forward(view_of(narrow, {8}), view(wide, {8}), Gelu::tanh, emulated_stream()),
+                 std::exception);
     EXPECT_THROW(emulated().add_in_place(view_of(narrow, {8}), view(wide, {8}), emulated_stream()), std::exception);
     EXPECT_THROW(emulated().convert(view(wide, {8}), view(wide, {8}), emulated_stream()), std::exception);
 }

@@ -18,7 +18,39 @@ struct State {
     alignas(64) float value[Rows][max_head];
 };
 
-// Scores of one page, keys past a row's own position at minus infinity; then weights exp(score - max) in place, and the
+// The keys of a page that a row sees.
+struct Keys {
+    std::int64_t begin, end;
+    Keys(AttentionTile<float> const& t, int row, std::int64_t page)
+        : begin(within_page(t.position[row] + 1 - t.window - page * page_tokens)),
+          end(within_page(t.position[row] + 1 - page * page_tokens)) {}
+
+  private:
+    static std::int64_t within_page(std::int64_t key) { return key < 0 ? 0 : (key < page_tokens ? key : page_tokens); }
+};
+
+// The first page that a row of the tile sees.
+std::int64_t first_page(AttentionTile<float> const& t) {
+    std::int64_t const first = t.position[0] + 1 - t.window;
+    return first < 0 ? 0 : first / page_tokens;
+}
+
+// Scores with what not every model has: capped; keys before a row's window at minus infinity.
+template <int Rows>
+__attribute__((noinline)) void cap_and_cut(AttentionTile<float> const& t, std::int64_t page,
+                                           float (&scores)[Rows][page_tokens]) {
+    F16 const never = set(-__builtin_inff());
+    for (int i = 0; i < Rows; ++i) {
+        Keys const keys(t, i, page);
+        for (std::int64_t key = 0; key < page_tokens; key += lanes) {
+            F16 score = load(scores[i] + key);
+            if (t.softcap != 0.0F) score = softcap(score, t.softcap);
+            store(scores[i] + key, first(keys.begin - key, never, first(keys.end - key, score, never)));
+        }
+    }
+}
+
+// Scores of one page, keys that a row does not see at minus infinity; then weights exp(score - max) in place, and the
 // state's maximum, sum and values rescaled to it.
 template <int Rows>
 void page_weights(AttentionTile<float> const& t, std::int64_t page, float const* queries,
@@ -36,8 +68,11 @@ void page_weights(AttentionTile<float> const& t, std::int64_t page, float const*
                       first(t.position[i] + 1 - page * page_tokens - key, score, set(-__builtin_inff())));
             }
     }
+    if (t.softcap != 0.0F || t.position[Rows - 1] + 1 - t.window > page * page_tokens)
+        cap_and_cut<Rows>(t, page, weight);
     for (int i = 0; i < Rows; ++i) {
-        if (t.position[i] < page * page_tokens) continue;
+        Keys const keys(t, i, page);
+        if (keys.begin == keys.end) continue;
         F16 largest = load(weight[i]);
         for (std::int64_t key = lanes; key < page_tokens; key += lanes) largest = max(largest, load(weight[i] + key));
         float const new_max = larger(state.max[i], reduce_max(largest));
@@ -88,22 +123,33 @@ void one_page(AttentionTile<float> const& t, std::int64_t page, float const* que
     page_weights<Rows>(t, page, queries, weight, state);
     // A row's chain runs over its own keys only; the rows go together as far as all of them go.
     float const* const values = t.pages + t.page_table[page] * t.page_size + t.values_offset;
-    std::int64_t keys[Rows];
-    std::int64_t common = page_tokens;
+    std::int64_t begin = 0;
+    std::int64_t end = page_tokens;
     for (int i = 0; i < Rows; ++i) {
-        std::int64_t const visible = t.position[i] + 1 - page * page_tokens;
-        keys[i] = visible < 0 ? 0 : (visible < page_tokens ? visible : page_tokens);
-        common = keys[i] < common ? keys[i] : common;
+        Keys const keys(t, i, page);
+        begin = keys.begin > begin ? keys.begin : begin;
+        end = keys.end < end ? keys.end : end;
     }
-    add_values<Rows>(state.value, weight, values, t.head_size, 0, common);
-    for (int i = 0; i < Rows; ++i) add_values<1>(state.value + i, weight + i, values, t.head_size, common, keys[i]);
+    if (begin > end) end = begin;  // none goes with all of them
+    auto const alone = [&](int i, std::int64_t from, std::int64_t to) {
+        add_values<1>(state.value + i, weight + i, values, t.head_size, from, to);
+    };
+    for (int i = 0; i < Rows && begin > 0; ++i) {
+        Keys const keys(t, i, page);
+        alone(i, keys.begin, keys.end < begin ? keys.end : begin);
+    }
+    add_values<Rows>(state.value, weight, values, t.head_size, begin, end);
+    for (int i = 0; i < Rows; ++i) {
+        Keys const keys(t, i, page);
+        alone(i, keys.begin > end ? keys.begin : end, keys.end);
+    }
 }
 
 // total = total and split together.
 template <int Rows>
 void merge(State<Rows>& total, State<Rows> const& split, std::int64_t head_size) {
     for (int i = 0; i < Rows; ++i) {
-        if (split.sum[i] == 0.0F) continue;  // a row that ends before this split
+        if (split.sum[i] == 0.0F) continue;  // a row that sees nothing of this split
         float const new_max = larger(total.max[i], split.max[i]);
         float const shrink_total = exp_scalar(total.max[i] - new_max);
         float const shrink_split = exp_scalar(split.max[i] - new_max);
@@ -142,8 +188,10 @@ struct Queries {
 template <int Rows>
 void one_split(AttentionTile<float> const& t, Queries<Rows> const& queries, std::int64_t index, State<Rows>& state) {
     reset(state, t.head_size);
-    std::int64_t const first = index * pages_per_split;
-    for (std::int64_t page = first; page < queries.pages && page < first + pages_per_split; ++page)
+    std::int64_t const end = (index + 1) * pages_per_split;
+    std::int64_t const seen = first_page(t);
+    std::int64_t page = index * pages_per_split;
+    for (page = page < seen ? seen : page; page < queries.pages && page < end; ++page)
         one_page<Rows>(t, page, queries.value[0], state);
 }
 
@@ -163,7 +211,7 @@ void attention_tile(AttentionTile<float> const& t) {
         State<Rows> total;
         State<Rows> split;
         reset(total, t.head_size);
-        for (std::int64_t index = 0; index * pages_per_split < queries.pages; ++index) {
+        for (std::int64_t index = first_page(t) / pages_per_split; index * pages_per_split < queries.pages; ++index) {
             one_split(t, queries, index, split);
             merge(total, split, t.head_size);
         }
@@ -182,8 +230,10 @@ void attention_merge(AttentionTile<float> const& t, float const* states) {
     with_rows(t.queries, [&]<int Rows>() {
         State<Rows> total;
         reset(total, t.head_size);
-        for (std::int64_t index = 0; index * pages_per_split < Queries<Rows>(t).pages; ++index)
-            merge(total, *reinterpret_cast<State<Rows> const*>(states + index * attention_state_floats), t.head_size);
+        std::int64_t const begin = first_page(t) / pages_per_split;
+        std::int64_t const end = (Queries<Rows>(t).pages + pages_per_split - 1) / pages_per_split;
+        for (std::int64_t i = 0; i < end - begin; ++i)
+            merge(total, *reinterpret_cast<State<Rows> const*>(states + i * attention_state_floats), t.head_size);
         write(t, total);
     });
 }

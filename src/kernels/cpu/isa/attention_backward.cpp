@@ -141,6 +141,36 @@ void add_product(float* c, std::int64_t rows, std::int64_t columns, float const*
         });
 }
 
+// Scores and dP to weights and their gradients. A row's keys are those before visible + i and, where Special, from
+// begin + i on; Special with capped scores too.
+template <bool Special>
+void weights(Backward const& t, Workspace const& w, PackedRows const& x, std::int64_t rows, std::int64_t visible,
+             std::int64_t begin) {
+    for (std::int64_t i = 0; i < rows; ++i) {
+        F16 const mean = set(x.mean[i]);
+        F16 const log_sum_exp = set(x.log_sum_exp[i]);
+        for (std::int64_t j = 0; j < block; j += lanes) {
+            float* const p = w.weights + i * block + j;
+            float* const ds = w.d_scores + i * block + j;
+            F16 score = load(p) * set(t.scale);
+            if (Special && t.softcap != 0.0F) score = softcap(score, t.softcap);
+            F16 weight = exp(score - log_sum_exp);
+            F16 d_score = weight * (load(ds) - mean) * set(t.scale);
+            if (Special && t.softcap != 0.0F) d_score = d_score * softcap_slope(score, t.softcap);
+            if (visible < block) {
+                weight = first(visible + i - j, weight, set(0.0F));
+                d_score = first(visible + i - j, d_score, set(0.0F));
+            }
+            if constexpr (Special) {
+                weight = first(begin + i - j, set(0.0F), weight);
+                d_score = first(begin + i - j, set(0.0F), d_score);
+            }
+            store(p, weight);
+            store(ds, d_score);
+        }
+    }
+}
+
 // One block of 64 rows of one head against one block of 64 keys.
 void row_block(Backward const& t, Packed const& size, std::int64_t head, std::int64_t row_index,
                std::int64_t key_index) {
@@ -152,22 +182,12 @@ void row_block(Backward const& t, Packed const& size, std::int64_t head, std::in
     std::int64_t const keys = smaller(block, t.rows - key_index * block);
     score_product(w.weights, x.queries, size.depth, k.keys_transposed, t.head_size, rows, diagonal);
     score_product(w.d_scores, x.d_out, size.depth, k.values_transposed, t.head_size, rows, diagonal);
-    for (std::int64_t i = 0; i < rows; ++i) {
-        F16 const mean = set(x.mean[i]);
-        F16 const log_sum_exp = set(x.log_sum_exp[i]);
-        for (std::int64_t j = 0; j < block; j += lanes) {
-            float* const p = w.weights + i * block + j;
-            float* const ds = w.d_scores + i * block + j;
-            F16 weight = exp(load(p) * set(t.scale) - log_sum_exp);
-            F16 d_score = weight * (load(ds) - mean) * set(t.scale);
-            if (diagonal) {
-                weight = first(i + 1 - j, weight, set(0.0F));
-                d_score = first(i + 1 - j, d_score, set(0.0F));
-            }
-            store(p, weight);
-            store(ds, d_score);
-        }
-    }
+    std::int64_t const visible = diagonal ? 1 : block;
+    std::int64_t const begin = (row_index - key_index) * block + 1 - t.window;
+    if (t.softcap != 0.0F || begin + block > 1)
+        weights<true>(t, w, x, rows, visible, begin);
+    else
+        weights<false>(t, w, x, rows, visible, begin);
     add_product<true>(w.d_values, keys, t.head_size, w.weights, 1, block, x.d_out, size.depth, rows, diagonal);
     add_product<true>(w.d_keys, keys, t.head_size, w.d_scores, 1, block, x.queries, size.depth, rows, diagonal);
     add_product<false>(x.d_queries, rows, t.head_size, w.d_scores, block, 1, k.keys, size.depth, keys, diagonal);
@@ -183,7 +203,8 @@ void begin_keys(Backward const& t) {
 void row_blocks(Backward const& t, std::int64_t key_index, std::int64_t head, std::int64_t first_row,
                 std::int64_t end_row) {
     Packed const size(t.head_size, t.rows, t.group);
-    for (std::int64_t i = first_row; i < end_row; ++i) row_block(t, size, head, i, key_index);
+    for (std::int64_t i = first_row; i < end_row && t.first_keys(i) <= key_index; ++i)
+        row_block(t, size, head, i, key_index);
 }
 
 void write_block(float* to, std::int64_t stride, float const* from, std::int64_t depth, std::int64_t rows,

@@ -118,10 +118,17 @@ void pack_rows(Backward const& t, Packed const& size, std::int64_t head, std::in
     }
 }
 
-// Of two rows and 32 keys: P and dS from scores and dP. Keys from `visible` on are not seen by the even row, those
-// from visible + 1 on not by the odd one.
-SELVAGE_INLINE void two_rows(Workspace const& w, PackedRows const& rows, float scale, std::int64_t i, std::int64_t key,
-                             std::int64_t visible) {
+// Which of a block's scores are seen: by row i those of the keys begin + i .. end + i - 1.
+struct Seen {
+    std::int64_t begin, end;
+};
+
+// Of two rows and 32 keys: P and dS from scores and dP. Special: with capped scores, or a window that begins here.
+template <bool Special>
+SELVAGE_INLINE void two_rows(Backward const& t, Workspace const& w, PackedRows const& rows, std::int64_t i,
+                             std::int64_t key, Seen const& seen) {
+    float const scale = t.scale * 1.44269504088896341F;
+    std::int64_t const visible = seen.end + i - key;
     F16 weight[2][2];
     F16 d_score[2][2];
     for (int r = 0; r < 2; ++r) {
@@ -129,9 +136,14 @@ SELVAGE_INLINE void two_rows(Workspace const& w, PackedRows const& rows, float s
         F16 const mean = set(rows.mean[i + r]);
         for (int v = 0; v < 2; ++v) {
             std::int64_t const at = (i + r) * block + key + v * lanes;
-            weight[r][v] = exp2_coarse(fma(load(w.scores + at), set(scale), log_sum_exp));
+            F16 score = load(w.scores + at);
+            bool const capped = Special && t.softcap != 0.0F;
+            if (capped) score = softcap(score * set(t.scale), t.softcap);
+            weight[r][v] = exp2_coarse(fma(score, set(capped ? 1.44269504088896341F : scale), log_sum_exp));
             if (visible < 2 * lanes) weight[r][v] = first(visible + r - v * lanes, weight[r][v], set(0.0F));
+            if constexpr (Special) weight[r][v] = first(seen.begin + i + r - key - v * lanes, set(0.0F), weight[r][v]);
             d_score[r][v] = weight[r][v] * (load(w.d_weights + at) - mean);
+            if (capped) d_score[r][v] = d_score[r][v] * softcap_slope(score, t.softcap);
         }
         store(w.d_scores + (i + r) * block + key, d_score[r][0], d_score[r][1]);
     }
@@ -183,10 +195,11 @@ void row_block(Backward const& t, Packed const& size, std::int64_t head, std::in
     };
     scores(w.scores, rows.queries, keys.keys_transposed);
     scores(w.d_weights, rows.d_out, keys.values_transposed);
-    float const scale = t.scale * 1.44269504088896341F;
+    Seen const seen{(row_index - key_index) * block + 1 - t.window, diagonal ? 1 : 2 * block};
+    bool const special = t.softcap != 0.0F || seen.begin + block > 1;
     for (std::int64_t i = 0; i < block; i += 2)
         for (std::int64_t key = 0; key < (diagonal ? (i / half + 1) * half : block); key += half)
-            two_rows(w, rows, scale, i, key, diagonal ? i + 1 - key : block);
+            special ? two_rows<true>(t, w, rows, i, key, seen) : two_rows<false>(t, w, rows, i, key, seen);
     add_transposed(w.d_values, rows.d_out_transposed, w.weight_pairs, size.depth, diagonal, !first_of_keys);
     add_transposed(w.d_keys, rows.queries_transposed, w.d_score_pairs, size.depth, diagonal, !first_of_keys);
     std::int64_t const step = diagonal ? half : block;
@@ -198,7 +211,7 @@ void row_block(Backward const& t, Packed const& size, std::int64_t head, std::in
                       .b = keys.keys,
                       .b_stride = 2 * size.depth,
                       .depth = i + step,
-                      .add = key_index > 0},
+                      .add = key_index > t.first_keys(row_index)},
                      step, size.depth);
 }
 
@@ -227,7 +240,7 @@ void row_blocks(Backward const& t, std::int64_t key_index, std::int64_t head, st
                 std::int64_t end_row) {
     Packed const size(t.head_size, t.rows, t.group);
     TileRegisters const registers(lanes);
-    for (std::int64_t i = first_row; i < end_row; ++i)
+    for (std::int64_t i = first_row; i < end_row && t.first_keys(i) <= key_index; ++i)
         row_block(t, size, head, i, key_index, head == 0 && i == key_index);
 }
 

@@ -14,6 +14,7 @@ static_assert(max_queries == lanes);
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+std::int64_t larger(std::int64_t a, std::int64_t b) { return a < b ? b : a; }
 
 // Storage of `count` elements, not set.
 template <std::int64_t count>
@@ -34,12 +35,14 @@ struct Step {
     std::int64_t page;
     std::int64_t head;
     std::int64_t buffer;  // 0 or 1, of scores and what rescales values
+    bool is_first;        // page of a split
 };
 
 struct Work {
     AttentionTile<BFloat16> const& t;
     std::int64_t const depth = rounded_up(t.head_size, chunk);
-    float const scale = t.scale * 1.44269504088896341F;
+    // Capped scores are scaled already.
+    float const scale = (t.softcap == 0.0F ? t.scale : 1.0F) * 1.44269504088896341F;
     Halves<max_queries * max_head> queries;
     Halves<max_queries * page_tokens> weights;
     Halves<page_tokens * max_head> copy;
@@ -52,6 +55,11 @@ struct Work {
             for (std::int64_t d = 0; d < depth; d += lanes)
                 store(queries.data() + i * depth + d,
                       d < t.head_size ? load(t.query[i] + d, t.head_size - d) : set(0.0F));
+    }
+    // The first page that a query sees.
+    std::int64_t first_page() const {
+        std::int64_t const first = t.position[0] + 1 - t.window;
+        return first < 0 ? 0 : first / page_tokens;
     }
     // Keys of a page that the last query sees.
     std::int64_t visible(std::int64_t page) const {
@@ -107,6 +115,20 @@ void page_scores(Work& w, Step const& step) {
                  w.t.queries, rounded_up(w.visible(step.page), lanes));
 }
 
+// Scores with what not every model has: capped; keys before a query's window at minus infinity.
+__attribute__((noinline)) void cap_and_cut(Work& w, Step const& step) {
+    AttentionTile<BFloat16> const& t = w.t;
+    for (std::int64_t i = 0; i < t.queries; ++i) {
+        std::int64_t const begin = t.position[i] + 1 - t.window - step.page * page_tokens;
+        float* const scores = w.scores[step.buffer] + i * page_tokens;
+        for (std::int64_t key = 0; key < rounded_up(w.visible(step.page), lanes); key += lanes) {
+            F16 score = load(scores + key);
+            if (t.softcap != 0.0F) score = softcap(score * set(t.scale), t.softcap);
+            store(scores + key, first(begin - key, set(-__builtin_inff()), score));
+        }
+    }
+}
+
 // Scores to weights, and the state's maximum and sum, over the first 16 Vectors keys of a page; weights are zero from
 // there to the end of the chunk.
 template <int Vectors, bool Masked>
@@ -152,6 +174,8 @@ void page_weights(Work& w, State& state, Step const& step) {
 
 void page_weights(Work& w, State& state, Step const& step) {
     std::int64_t const visible = w.visible(step.page);
+    if (w.t.softcap != 0.0F || w.t.position[w.t.queries - 1] + 1 - w.t.window > step.page * page_tokens)
+        cap_and_cut(w, step);
     if (w.t.position[0] >= (step.page + 1) * page_tokens - 1)
         page_weights<4, false>(w, state, step);
     else if (visible <= lanes)
@@ -192,7 +216,7 @@ void page_product(Work& w, Step const& step) {
 void add_product(Work const& w, State& state, Step const& step) {
     float* const value = state.value + step.head * w.t.queries * w.depth;
     std::int64_t const elements = w.t.queries * w.depth;
-    if (step.page % pages_per_split == 0) {
+    if (step.is_first) {
         for (std::int64_t d = 0; d < elements; d += lanes) store(value + d, load(w.product + d));
         return;
     }
@@ -203,9 +227,10 @@ void add_product(Work const& w, State& state, Step const& step) {
     }
 }
 
+// The maximum is finite, so that it has a difference to itself: a query may see nothing of a page.
 void reset(State& state) {
     for (std::int64_t i = 0; i < 2 * max_queries; i += lanes) {
-        store(state.max + i, set(-__builtin_inff()));
+        store(state.max + i, set(-3e38F));
         store(state.sum + i, set(0.0F));
     }
 }
@@ -239,10 +264,11 @@ void write(Work const& w, State const& total) {
 // The pages of split `index` into its state. A step's products are under way while the weights of the one before are
 // computed.
 void one_split(Work& w, std::int64_t index, std::int64_t pages, State& split) {
-    std::int64_t const begin = index * pages_per_split;
-    std::int64_t const steps = (smaller(pages, begin + pages_per_split) - begin) * w.t.heads;
+    std::int64_t const end = smaller(pages, (index + 1) * pages_per_split);
+    std::int64_t const begin = larger(index * pages_per_split, w.first_page());
+    std::int64_t const steps = (end - begin) * w.t.heads;
     reset(split);
-    Step next{.page = begin, .head = 0, .buffer = 0};
+    Step next{.page = begin, .head = 0, .buffer = 0, .is_first = true};
     Step before = next;
     page_scores(w, next);
     for (std::int64_t i = 0; i < steps; ++i) {
@@ -250,6 +276,7 @@ void one_split(Work& w, std::int64_t index, std::int64_t pages, State& split) {
         next.buffer = 1 - next.buffer;
         if (++next.head == w.t.heads) {
             next.head = 0;
+            next.is_first = false;
             ++next.page;
         }
         if (i + 1 < steps) {
@@ -271,8 +298,9 @@ void attention_tile(AttentionTile<BFloat16> const& t) {
     Work w(t);
     State total;
     std::int64_t const pages = pages_of(t);
-    one_split(w, 0, pages, total);
-    for (std::int64_t index = 1; index * pages_per_split < pages; ++index) {
+    std::int64_t const first = w.first_page() / pages_per_split;
+    one_split(w, first, pages, total);
+    for (std::int64_t index = first + 1; index * pages_per_split < pages; ++index) {
         State split;
         one_split(w, index, pages, split);
         merge(total, split, t.heads * t.queries, w.depth);
@@ -290,9 +318,10 @@ void attention_split(AttentionTile<BFloat16> const& t, std::int64_t index, float
 void attention_merge(AttentionTile<BFloat16> const& t, float const* states) {
     Work const w(t);
     State total = *reinterpret_cast<State const*>(states);
-    for (std::int64_t index = 1; index * pages_per_split < pages_of(t); ++index)
-        merge(total, *reinterpret_cast<State const*>(states + index * attention_state_floats), t.heads * t.queries,
-              w.depth);
+    std::int64_t const first = w.first_page() / pages_per_split;
+    for (std::int64_t index = first + 1; index * pages_per_split < pages_of(t); ++index)
+        merge(total, *reinterpret_cast<State const*>(states + (index - first) * attention_state_floats),
+              t.heads * t.queries, w.depth);
     write(w, total);
 }
 

@@ -10,6 +10,10 @@ void add(float* to, float const* from, std::int64_t n) {
         n, [&](std::int64_t i, auto count) { store(to + i, load(to + i, count) + load(from + i, count), count); });
 }
 
+void scale(float* x, float factor, std::int64_t n) {
+    over_vectors(n, [&](std::int64_t i, auto count) { store(x + i, load(x + i, count) * set(factor), count); });
+}
+
 void fill(float* out, float value, std::int64_t n) {
     over_vectors(n, [&](std::int64_t i, auto count) { store(out + i, set(value), count); });
 }
@@ -91,6 +95,7 @@ double sum_of_squares(float const* x, std::int64_t n) {
 
 void fill_elementwise(KernelTable& table) {
     table.add = add;
+    table.scale = scale;
     table.fill = fill;
     table.fill_streaming = fill_streaming;
     table.narrow = convert<BFloat16, float>;

@@ -44,6 +44,27 @@ SELVAGE_INLINE F16 exp2_coarse(F16 x) {
     return shift_exponent(p, rounded, x, set(-126.0F));
 }
 
+// tanh in about 1 ulp: an odd polynomial near 0 (Moshier, Cephes tanhf), 1 - 2 / (exp(2 x) + 1) elsewhere.
+SELVAGE_INLINE F16 tanh(F16 const& x) {
+    F16 const magnitude = max(x, set(0.0F) - x);
+    F16 const square = x * x;
+    F16 p = set(-5.70498872745e-3F);
+    p = fma(p, square, set(2.06390887954e-2F));
+    p = fma(p, square, set(-5.37397155531e-2F));
+    p = fma(p, square, set(1.33314422036e-1F));
+    p = fma(p, square, set(-3.33332819422e-1F));
+    F16 const near = fma(p * square, x, x);
+    F16 const far = set(1.0F) - set(2.0F) / (exp(magnitude + magnitude) + set(1.0F));
+    return where_less(magnitude, set(0.625F), near, where_less(x, set(0.0F), set(0.0F) - far, far));
+}
+
+// cap tanh(x / cap), and its derivative where the result is y.
+SELVAGE_INLINE F16 softcap(F16 const& x, float cap) { return set(cap) * tanh(x * set(1.0F / cap)); }
+SELVAGE_INLINE F16 softcap_slope(F16 const& y, float cap) {
+    F16 const share = y * set(1.0F / cap);
+    return fma(set(0.0F) - share, share, set(1.0F));
+}
+
 SELVAGE_INLINE float exp_scalar(float x) {
     float result[lanes];
     store(result, exp(set(x)));
