@@ -147,7 +147,9 @@ json::value parse(std::string const& text, std::string const& where) {
 
 std::int64_t read_size(ConfigReader& reader, char const* key) {
     std::int64_t const size = reader.integer(key);
-    if (size < 1) reader.fail_key(key, fmt::format("is {} (must be at least 1); correct it", size));
+    constexpr std::int64_t largest = std::int64_t{1} << 24;  // as of a deck's
+    if (size < 1 || size > largest)
+        reader.fail_key(key, fmt::format("is {} (must be 1 to {}); correct it", size, largest));
     return size;
 }
 

@@ -78,7 +78,7 @@ void write_pieces(io::ParameterFile const& file, io::SafetensorsWriter const& wr
     for (ParameterSpec const& parameter : parameter_specs(config)) {
         Source const source = source_of(family, config, parameter);
         std::int64_t const width = row_elements(parameter);
-        std::int64_t const step = std::max<std::int64_t>(1, piece_bytes / (4 * width) / source.block * source.block);
+        std::int64_t const step = std::max<std::int64_t>(1, piece_bytes / (4 * width));
         for (std::int64_t begin = 0; begin < rows_of(parameter); begin += step) {
             if (turn++ % world.size() != world.rank()) continue;
             Range const rows{begin, std::min(begin + step, rows_of(parameter))};

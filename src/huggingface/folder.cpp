@@ -80,6 +80,10 @@ ModelFolder::ModelFolder(io::Path folder, FolderOptions const& options)
     info_.folder.files = read_files(folder_, left_behind_);
     config_ = read_config(info_.folder.files.at(config_name), (folder_ / config_name).string(),
                           type_of_weights(weights_, folder_), options.ignored);
+    // Before a number from a file is counted to.
+    if (config_.model.layers > static_cast<std::int64_t>(weights_.names().size()))
+        fail(ExitCode::bad_data, "{}: num_hidden_layers is {}, but the folder has no more than {} tensors; correct it",
+             (folder_ / config_name).string(), config_.model.layers, weights_.names().size());
     parameters_ = parameter_specs(config_.model);
     check_tensors();
     info_.model = to_toml(config_.model);

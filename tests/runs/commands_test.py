@@ -4,7 +4,7 @@ import time
 
 from support import JobTest, h5py, numpy, program, unittest
 
-COMMANDS = ("run", "check", "prepare", "generate", "evaluate", "score", "info")
+COMMANDS = ("run", "check", "prepare", "generate", "evaluate", "score", "info", "import", "export")
 
 
 class Help(unittest.TestCase):
@@ -16,7 +16,8 @@ class Help(unittest.TestCase):
         options = {"run": ["--set", "--out", "--resume"], "check": ["--effective"],
                    "prepare": ["--input", "--output", "--tokenizer"],
                    "generate": ["--prompt", "--data", "--output", "--turns", "--set"], "evaluate": ["--set"],
-                   "score": ["--data", "--output", "--set"], "info": []}
+                   "score": ["--data", "--output", "--set"], "info": [], "import": ["--ignore", "--end-of-answer"],
+                   "export": ["--dtype", "--shard-mib"]}
         for name in COMMANDS:
             code, output, _ = program([name, "--help"])
             self.assertEqual(code, 0)

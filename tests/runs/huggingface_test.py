@@ -7,8 +7,9 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 
-from support import JobTest, h5py, numpy, program, unittest
+from support import SELVAGE, JobTest, h5py, numpy, program, unittest
 
 FOLDERS = pathlib.Path(__file__).resolve().parents[1] / "reference" / "huggingface"
 sys.path.append(str(FOLDERS.parent))
@@ -35,6 +36,10 @@ def tensors(folder):
 
 def others(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if "safetensors" not in path.name}
+
+
+def has_transformers(python):
+    return subprocess.run([python, "-c", "import transformers, torch"], capture_output=True).returncode == 0
 
 
 class Folders(JobTest):
@@ -107,17 +112,19 @@ class HuggingFace(Folders):
                 self.assertEqual(data, expected.tobytes(), name)
 
     def test_greedy_tokens(self):
-        """Those of transformers, straight from the folder and from the model file."""
+        """Those of transformers, straight from the folder; its parts over ranks too."""
         for case in CASES:
-            with self.subTest(case=case):
-                expected = read(FOLDERS / f"{case}.bin")
-                prompts, drafts = self.folder / "prompts.h5", self.folder / "drafts.h5"
-                prompt = expected["prompt"].tolist()
-                self.write_ids(prompts, [*prompt, 2], [0, len(prompt) + 1], [len(prompt)])
-                self.done(["generate", FOLDERS / case, "--data", prompts, "--output", drafts, "--set",
-                           "generate.temperature=0", "--set", f"generate.max_new_tokens={len(expected['greedy'])}"])
-                with h5py.File(drafts, "r") as file:
-                    self.assertEqual(file["tokens"][()].tolist(), expected["greedy"].tolist())
+            expected = read(FOLDERS / f"{case}.bin")
+            prompt, answer = expected["prompt"].tolist(), expected["greedy"].tolist()
+            prompts, drafts = self.folder / "prompts.h5", self.folder / "drafts.h5"
+            self.write_ids(prompts, [*prompt, 2], [0, len(prompt) + 1], [len(prompt)])
+            for ranks in (1, 2) if case in ("llama2", "gpt_neox") else (1,):
+                with self.subTest(case=case, ranks=ranks):
+                    self.done(["generate", FOLDERS / case, "--data", prompts, "--output", drafts, "--set",
+                               "generate.temperature=0", "--set", f"generate.max_new_tokens={len(answer)}", "--set",
+                               f"grid.tensor={ranks}"], ranks)
+                    with h5py.File(drafts, "r") as file:
+                        self.assertEqual(file["tokens"][()].tolist(), answer)
 
     def test_refused(self):
         folder, model = self.copy("llama3", "bad"), self.folder / "bad.h5"
@@ -139,6 +146,7 @@ class HuggingFace(Folders):
         refused(65, shard.name, "inf", ranks=2)
         shard.write_bytes(data)
         for change, words in (({"hidden_size": 28}, ["shape"]), ({"num_hidden_layers": 3}, ["no tensor", "layers.2."]),
+                              ({"num_hidden_layers": 10**7}, ["num_hidden_layers"]),
                               ({"num_hidden_layers": 1}, ["layers.1.", "nothing that a llama"]),
                               ({"new_attention": 2}, ["new_attention"]), ({"eos_token_id": None}, ["--end-of-answer"])):
             (folder / "config.json").write_text(json.dumps(config | change))
@@ -204,7 +212,7 @@ class Live(Folders):
 
     def test_transformers_reads_what_was_exported(self):
         python = os.environ.get("SELVAGE_TORCH_PYTHON", sys.executable)
-        if subprocess.run([python, "-c", "import transformers, torch"], capture_output=True).returncode != 0:
+        if not has_transformers(python):
             self.skipTest(f"{python} has no torch and transformers")
         script = FOLDERS.parent / "huggingface_same.py"
         pairs = []
@@ -215,6 +223,29 @@ class Live(Folders):
             pairs += [FOLDERS / case, back]
         result = subprocess.run([python, script, *pairs], capture_output=True, text=True)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+
+
+class Readme(unittest.TestCase):
+    def test_the_page_runs_as_written(self):
+        root = FOLDERS.parents[2]
+        page = (root / "README.md").read_text(encoding="utf-8").partition("\n## Fine-tune your model\n")[2].partition("\n## ")[0]
+        lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]
+        self.assertIn("selvage export", "".join(lines))
+        python = os.environ.get("SELVAGE_TORCH_PYTHON", sys.executable)
+        has_library = has_transformers(python)
+        with tempfile.TemporaryDirectory(prefix="selvage-page-") as name:
+            folder = pathlib.Path(name)
+            (folder / "inputs").symlink_to(root / "inputs")
+            (folder / "build" / "cpu").mkdir(parents=True)
+            (folder / "build" / "cpu" / "selvage").symlink_to(SELVAGE)
+            for line in lines:
+                needs_library = "transformers" in line
+                if needs_library and not has_library:
+                    continue
+                line = line.replace("python3", python if needs_library else sys.executable)
+                result = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, timeout=200)
+                self.assertEqual(result.returncode, 0, f"{line}\n{result.stdout}\n{result.stderr}")
+            self.assertEqual(others(folder / "out" / "tuned-model"), others(folder / "out" / "tiny"))
 
 
 if __name__ == "__main__":
