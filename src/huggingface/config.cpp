@@ -3,9 +3,11 @@
 
 #include <array>
 #include <cmath>
+#include <cstdlib>
+#include <limits>
 
-#include "base/build_info.h"
 #include "base/error.h"
+#include "huggingface/families.h"
 #include "io/half.h"
 
 namespace selvage::huggingface {
@@ -136,12 +138,29 @@ Token read_id(ConfigReader const& reader, json::object const& config, char const
     return static_cast<Token>(value->get_int64());
 }
 
+// The parser may miss the nearest double by a bit or two (Boost.JSON before 1.84): of at most 15 digits, as people
+// write them, it is found again.
+double as_written(double parsed) {
+    double const written = std::strtod(fmt::format("{:.15g}", parsed).c_str(), nullptr);
+    return std::fabs(written - parsed) <= 4 * std::numeric_limits<double>::epsilon() * std::fabs(parsed) ? written
+                                                                                                         : parsed;
+}
+
+void restore_numbers(json::value& value) {
+    if (value.is_double()) value = as_written(value.get_double());
+    if (value.is_array())
+        for (json::value& entry : value.get_array()) restore_numbers(entry);
+    if (value.is_object())
+        for (auto& entry : value.get_object()) restore_numbers(entry.value());
+}
+
 json::value parse(std::string const& text, std::string const& where) {
     boost::system::error_code error;
     json::value value = json::parse(text, error);
     if (error || !value.is_object())
         fail(ExitCode::bad_data, "{} is no JSON object ({}); the file is damaged", where,
              error ? error.message() : "something else");
+    restore_numbers(value);
     return value;
 }
 
@@ -243,12 +262,15 @@ void append_pretty(std::string& text, json::value const& value, std::size_t dept
     text += "\n" + std::string(2 * depth, ' ') + (is_object ? "}" : "]");
 }
 
-}  // namespace
+// An object over several lines, as transformers writes it.
+std::string pretty(json::value const& value) {
+    std::string text;
+    append_pretty(text, value, 0);
+    return text;
+}
 
-FolderConfig read_config(std::string const& text, std::string const& where, io::StoredType weights,
+FolderConfig read_object(json::object const& object, std::string const& where, io::StoredType weights,
                          std::vector<std::string> const& ignored) {
-    json::value const parsed = parse(text, where);
-    json::object const& object = parsed.get_object();
     ConfigReader reader(object, where);
     FolderConfig config;
     config.family = &family_named(reader.text("model_type"), where);
@@ -271,11 +293,19 @@ FolderConfig read_config(std::string const& text, std::string const& where, io::
     return config;
 }
 
+}  // namespace
+
+FolderConfig read_config(std::string const& text, std::string const& where, io::StoredType weights,
+                         std::vector<std::string> const& ignored) {
+    json::value const parsed = parse(text, where);
+    return read_object(parsed.get_object(), where, weights, ignored);
+}
+
 std::string write_config(ModelConfig const& model, io::StoredType weights, SpecialTokens const& special) {
     for (Family const& family : families()) {
-        std::string const text = pretty(describe(family, model, weights, special)) + "\n";
+        json::object const config = describe(family, model, weights, special);
         try {
-            if (read_config(text, "the config.json", weights, {}).model == model) return text;
+            if (read_object(config, "the config.json", weights, {}).model == model) return pretty(config) + "\n";
         } catch (Error const&) {
             continue;  // the family cannot say what the model is
         }
@@ -291,12 +321,6 @@ std::string with_dtype(std::string const& text, io::StoredType weights) {
     for (char const* const key : {"torch_dtype", "dtype"})
         if (object.contains(key)) object[key] = name_of_dtype(weights);
     return pretty(config) + "\n";
-}
-
-std::string pretty(json::value const& value) {
-    std::string text;
-    append_pretty(text, value, 0);
-    return text;
 }
 
 }  // namespace selvage::huggingface

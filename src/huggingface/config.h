@@ -5,12 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "huggingface/families.h"
 #include "io/safetensors.h"
 #include "model/model_config.h"
 #include "text/tokenizer.h"
 
 namespace selvage::huggingface {
+
+struct Family;
 
 struct FolderConfig {
     Family const* family = nullptr;
@@ -31,8 +32,5 @@ std::string write_config(ModelConfig const& model, io::StoredType weights, Speci
 
 // The text with the type of the weights replaced.
 std::string with_dtype(std::string const& text, io::StoredType weights);
-
-// An object over several lines, as transformers writes it.
-std::string pretty(json::value const& value);
 
 }  // namespace selvage::huggingface

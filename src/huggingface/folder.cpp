@@ -91,6 +91,8 @@ ModelFolder::ModelFolder(io::Path folder, FolderOptions const& options)
                                      options.end_of_answer);
 }
 
+std::string_view ModelFolder::family() const { return config_.family->model_type; }
+
 void ModelFolder::check_tensors() {
     std::set<std::string> left(weights_.names().begin(), weights_.names().end());
     for (io::StoredTensor const& wanted : tensors_of(*config_.family, config_.model, parameters_)) {

@@ -27,7 +27,7 @@ class ModelFolder {
     explicit ModelFolder(io::Path folder, FolderOptions const& options = {});
 
     ModelConfig const& config() const { return config_.model; }
-    std::string_view family() const { return config_.family->model_type; }
+    std::string_view family() const;  // model_type
     std::vector<ParameterSpec> const& parameters() const { return parameters_; }
     // Of the model file that an import makes: no deck, no state.
     io::CheckpointInfo const& info() const { return info_; }

@@ -165,6 +165,13 @@ TEST(Config, WhatIsNotSupportedIsNamed) {
     EXPECT_EQ(read(with(llama, "logit_scale", "2"), io::StoredType::f32, {"logit_scale"}).model.layers, 2);
 }
 
+TEST(Config, NumbersAreTheNearestToWhatIsWritten) {
+    for (int i = 1; i < 400; ++i) {
+        std::string const text = fmt::format("{}e-{}", i, 5 + i % 7);
+        EXPECT_EQ(read(with(llama, "rms_norm_eps", text)).model.norm_epsilon, std::stod(text));
+    }
+}
+
 // What a model is can be said again, for each family.
 TEST(Config, WritesWhatItReads) {
     for (char const* const text : {llama, neox, gemma2, qwen3}) {
@@ -175,6 +182,10 @@ TEST(Config, WritesWhatItReads) {
         EXPECT_EQ(again.special, config.special);
         EXPECT_EQ(again.family, config.family);
     }
+    // Any number is something that a config.json can say.
+    ModelConfig model = read(llama).model;
+    model.norm_epsilon = 1e-7 / 3;
+    EXPECT_NE(write_config(model, io::StoredType::f32, {}), "");
     ModelConfig strange = read(llama).model;
     strange.norm = NormKind::layernorm;
     EXPECT_THROW(write_config(strange, io::StoredType::f32, {}), Error);
