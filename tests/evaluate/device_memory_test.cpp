@@ -18,8 +18,8 @@ using test::Job;
 
 constexpr SpecialTokens special{.end_of_answer = 5, .begin = 6, .padding = 7};
 
-// Compute type, ranks of the tensor axis, what is sharded over the data axis.
-using Case = std::tuple<DType, int, Shard>;
+// Compute type, ranks of the tensor axis, what is sharded over the data axis, family of the model.
+using Case = std::tuple<DType, int, Shard, char const*>;
 
 class DeviceMemory : public testing::TestWithParam<Case> {
   protected:
@@ -42,7 +42,8 @@ class DeviceMemory : public testing::TestWithParam<Case> {
     std::unique_ptr<Job> job(std::unique_ptr<Communicator> ranks, std::string const& device) const {
         GridOptions grid;
         grid.tensor = tensor();
-        return std::make_unique<Job>(std::move(ranks), options(), grid, test::tiny_model(), compute(), device);
+        return std::make_unique<Job>(std::move(ranks), options(), grid, test::tiny_model(std::get<3>(GetParam())),
+                                     compute(), device);
     }
     double tolerance() const { return compute() == DType::f32 ? 1e-4 : 3e-2; }
 
@@ -76,6 +77,7 @@ TEST_P(DeviceMemory, TrainingIsThatOfTheCpu) {
 
 TEST_P(DeviceMemory, RanksOfTheDataAxisDoNotShow) {
     if (tensor() > 1) GTEST_SKIP() << "another tensor axis has other bits";
+    if (*std::get<3>(GetParam()) != 0) GTEST_SKIP() << "the same for all families, and slow";
     auto const world = test::world();
     auto const together = job(test::world(), device_), alone = job(world->split(world->rank(), 0), device_);
     train(*together, options());
@@ -126,19 +128,22 @@ TEST_P(DeviceMemory, GenerationIsThatOfTheCpuAndOfTraining) {
 }
 
 std::string name_of_case(testing::TestParamInfo<Case> const& info) {
-    auto const [compute, tensor, shard] = info.param;
+    auto const [compute, tensor, shard, family] = info.param;
     return std::string(name_of(compute)) + "_tensor" + std::to_string(tensor) +
            (shard == Shard::optimizer   ? ""
             : shard == Shard::gradients ? "_gradients"
-                                        : "_parameters");
+                                        : "_parameters") +
+           (*family == 0 ? "" : "_") + family;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, DeviceMemory,
-                         testing::Values(Case{DType::f32, 1, Shard::optimizer}, Case{DType::f32, 1, Shard::gradients},
-                                         Case{DType::f32, 2, Shard::optimizer}, Case{DType::bf16, 1, Shard::optimizer},
-                                         Case{DType::f32, 1, Shard::parameters},
-                                         Case{DType::bf16, 1, Shard::parameters}),
-                         name_of_case);
+INSTANTIATE_TEST_SUITE_P(
+    Cases, DeviceMemory,
+    testing::Values(Case{DType::f32, 1, Shard::optimizer, ""}, Case{DType::f32, 1, Shard::gradients, ""},
+                    Case{DType::f32, 2, Shard::optimizer, ""}, Case{DType::bf16, 1, Shard::optimizer, ""},
+                    Case{DType::f32, 1, Shard::parameters, ""}, Case{DType::bf16, 1, Shard::parameters, ""},
+                    Case{DType::f32, 2, Shard::optimizer, "gemma2"}, Case{DType::bf16, 1, Shard::parameters, "gemma2"},
+                    Case{DType::bf16, 1, Shard::optimizer, "qwen3"}),
+    name_of_case);
 
 }  // namespace
 }  // namespace selvage

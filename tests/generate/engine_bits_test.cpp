@@ -20,12 +20,15 @@ std::vector<DraftRequest> paired_requests() {
     return requests;
 }
 
-class Bits : public testing::TestWithParam<DType> {};
+// Compute type and family of the model.
+using Case = std::pair<DType, char const*>;
+class Bits : public testing::TestWithParam<Case> {};
 
 TEST_P(Bits, AreThoseOfTrainingForAnyStreamsThreadsAndRanks) {
     auto const world = test::world();
-    test::SmallModel small(1088, 0, GetParam());
-    if (GetParam() != DType::f32) small.model.pack(small.arena);
+    auto const [compute, family] = GetParam();
+    test::SmallModel small(1088, 0, compute, "cpu", family);
+    if (compute != DType::f32) small.model.pack(small.arena);
     auto const requests = paired_requests();
     Engine alone(small.arena, small.model, test::generate_options(8), test::context, test::special, test::seed);
     std::vector<Draft> expected = alone.run_all(round_number, requests);
@@ -51,8 +54,10 @@ TEST_P(Bits, AreThoseOfTrainingForAnyStreamsThreadsAndRanks) {
     kernels::set_threads(1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Compute, Bits, testing::Values(DType::f32, DType::bf16),
-                         [](auto const& info) { return info.param == DType::bf16 ? "bf16" : "f32"; });
+INSTANTIATE_TEST_SUITE_P(Compute, Bits,
+                         testing::Values(Case{DType::f32, ""}, Case{DType::bf16, ""}, Case{DType::f32, "gemma2"},
+                                         Case{DType::bf16, "qwen3"}),
+                         [](auto const& info) { return std::string(name_of(info.param.first)) + info.param.second; });
 
 }  // namespace
 }  // namespace selvage

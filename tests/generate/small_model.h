@@ -8,6 +8,7 @@
 
 #include "base/philox.h"
 #include "generate/engine.h"
+#include "support/families.h"
 #include "support/test_main.h"
 #include "tensor/host_copy.h"
 
@@ -15,11 +16,11 @@ namespace selvage::test {
 
 struct SmallModel {
     explicit SmallModel(std::int64_t vocabulary = 64, std::int64_t pieces = 0, DType compute = DType::f32,
-                        std::string const& device_name = "cpu")
+                        std::string const& device_name = "cpu", std::string const& family = "")
         : device(make_device(device_name)),
           arena(*device),
           grid(world(), GridOptions{}),
-          model(arena, config(vocabulary), grid, pieces, compute) {
+          model(arena, config_of(family, vocabulary), grid, pieces, compute) {
         model.parameters().initialise(3);
         enlarge();
     }
@@ -38,6 +39,10 @@ struct SmallModel {
                 for (std::size_t i = 0; i < old.size(); ++i) values[i] = 10 * old[i];
             });
         }
+    }
+    static ModelConfig config_of(std::string const& family, std::int64_t vocabulary) {
+        if (family == "gemma2") return as_gemma2(config(vocabulary));
+        return family == "qwen3" ? as_qwen3(config(vocabulary)) : config(vocabulary);
     }
     static ModelConfig config(std::int64_t vocabulary) {
         ModelConfig config;

@@ -100,6 +100,25 @@ TYPED_TEST(Activation, GeluForwardAndBackward) {
         }
 }
 
+TYPED_TEST(Activation, SoftcapForwardAndBackward) {
+    for (std::int64_t const n : sizes)
+        for (float const cap : {0.5F, 30.0F}) {
+            Floats x = random_floats(n, 6, 40);
+            Elements<TypeParam> d = random_elements<TypeParam>(n, 7);
+            std::vector<double> wanted, d_wanted;
+            for (std::size_t i = 0; i < x.size(); ++i) {
+                double const share = std::tanh(static_cast<double>(x[i]) / cap);
+                wanted.push_back(cap * share);
+                d_wanted.push_back(widened(d[i]) * (1 - share * share));
+            }
+            softcap_forward(view(x, {n}), cap, this->stream);
+            expect_elements(x, wanted, 0);
+            // The derivative is made of the result, whose error is of the size of 1 in units of the cap.
+            softcap_backward(view_of(d, {n}), view(x, {n}), cap, this->stream);
+            expect_elements(d, d_wanted, 10 * epsilon_f32);
+        }
+}
+
 TYPED_TEST(Activation, LargeArgumentsStayFinite) {
     Floats const in = {-1e4F, -100, -89, 89, 100, 1e4F};
     Elements<TypeParam> const x = test::elements_of<TypeParam>(in);
@@ -127,6 +146,16 @@ TYPED_TEST(Activation, ColumnSums) {
             add_column_sums(view(sums, {n}), view_of(x, {rows, n}), this->stream);
             EXPECT_TRUE(test::same_bits(sums, wanted)) << rows << " " << n;
         }
+}
+
+TEST(Elementwise, Scale) {
+    Stream stream(DeviceKind::cpu);
+    for (std::int64_t const n : sizes) {
+        Floats x = random_floats(n, 6), wanted = x;
+        for (float& value : wanted) value *= 1.7F;
+        scale_in_place(view(x, {n}), 1.7F, stream);
+        EXPECT_TRUE(test::same_bits(x, wanted));
+    }
 }
 
 TEST(Elementwise, AddAndFill) {

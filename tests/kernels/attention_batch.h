@@ -16,10 +16,17 @@ struct AttentionCase {
     std::int64_t kv_heads;
     std::int64_t head_size;
     DType dtype = DType::f32;
+    int softcap = 0;
+    std::int64_t window = 0;
 
     std::string name() const {
         return std::to_string(heads) + "_" + std::to_string(kv_heads) + "_" + std::to_string(head_size) + "_" +
-               std::string(name_of(dtype));
+               std::string(name_of(dtype)) + (softcap == 0 ? "" : "_cap_" + std::to_string(softcap)) +
+               (window == 0 ? "" : "_window_" + std::to_string(window));
+    }
+    // The first key that a row sees.
+    std::int64_t first_key(std::int64_t row) const {
+        return window == 0 ? 0 : std::max<std::int64_t>(0, row + 1 - window);
     }
 };
 
@@ -73,6 +80,7 @@ struct AttentionBatch {
         }
         return list;
     }
+    kernels::AttentionOptions options() const { return {scale, static_cast<float>(sizes.softcap), sizes.window}; }
     Shape query_shape(std::int64_t count) const { return {count, sizes.heads, sizes.head_size}; }
     Shape key_shape(std::int64_t count) const { return {count, sizes.kv_heads, sizes.head_size}; }
 
@@ -85,7 +93,7 @@ struct AttentionBatch {
         store_kv(kv(), keys.view(key_shape(rows)), values.view(key_shape(rows)), list, stream);
         Result result{Buffer(sizes.dtype, queries.size(), 0), Floats(static_cast<std::size_t>(rows * sizes.heads))};
         attention_forward(result.out.view(query_shape(rows)), view(result.log_sum_exp, {rows, sizes.heads}),
-                          queries.view(query_shape(rows)), kv(), list, scale, stream);
+                          queries.view(query_shape(rows)), kv(), list, options(), stream);
         return result;
     }
     struct Gradients {
@@ -99,14 +107,14 @@ struct AttentionBatch {
                            d.values.view(key_shape(rows)), d_out.view(query_shape(rows)),
                            result.out.view(query_shape(rows)), view(result.log_sum_exp, {rows, sizes.heads}),
                            queries.view(query_shape(rows)), keys.view(key_shape(rows)), values.view(key_shape(rows)),
-                           segments(), scale, stream);
+                           segments(), options(), stream);
         return d;
     }
 };
 
 using Doubles = std::vector<double>;
 
-// softmax(q K^T scale) V in double, for one sequence starting at row 0.
+// softmax(q K^T scale) V in double, with cap and window of the case, for one sequence starting at row 0.
 struct PlainAttention {
     AttentionCase c;
     double scale;
@@ -119,11 +127,16 @@ struct PlainAttention {
         return (row * c.kv_heads + head / group()) * c.head_size;
     }
     double product(double const* a, double const* b) const { return std::inner_product(a, a + c.head_size, b, 0.0); }
+    double score(double const* query, double const* key) const {
+        double const plain = scale * product(query, key);
+        return c.softcap == 0 ? plain : c.softcap * std::tanh(plain / c.softcap);
+    }
     double log_sum_exp(std::int64_t row, std::int64_t head, Doubles& weights) const {
         weights.assign(static_cast<std::size_t>(row + 1), 0);
         double largest = -1e300;
         for (std::int64_t j = 0; j <= row; ++j) {
-            weights[static_cast<std::size_t>(j)] = scale * product(k + key_at(j, head), q + query_at(row, head));
+            bool const seen = j >= c.first_key(row);
+            weights[static_cast<std::size_t>(j)] = seen ? score(k + key_at(j, head), q + query_at(row, head)) : -1e300;
             largest = std::max(largest, weights[static_cast<std::size_t>(j)]);
         }
         double sum = 0;

@@ -43,14 +43,19 @@ struct PlainGradients {
                     mean += d_out[at + d] * out[at + d];
                     mean_error += static_cast<double>(size) * f32 * std::abs(d_out[at + d] * out[at + d]);
                 }
-                for (std::int64_t j = 0; j <= row; ++j) {
+                for (std::int64_t j = c.first_key(row); j <= row; ++j) {
                     auto const to = static_cast<std::size_t>(plain.key_at(j, head));
-                    double const score = batch.scale * plain.product(q.data() + at, k.data() + to);
+                    double const score = plain.score(q.data() + at, k.data() + to);
+                    // The cap's derivative, and what it is off by with the score.
+                    double const share = c.softcap == 0 ? 0 : score / c.softcap;
+                    double const slope = 1 - share * share;
+                    double const slope_error = c.softcap == 0 ? 0 : 2 * score_error(batch) / c.softcap + 8 * f32;
                     double const p =
                         std::exp(score - forward.log_sum_exp[static_cast<std::size_t>(row * c.heads + head)]);
                     double const dp = plain.product(d_out.data() + at, v.data() + to);
-                    double const ds = p * (dp - mean);
+                    double const ds = p * (dp - mean) * slope;
                     double const ds_error = p * (mean_error + static_cast<double>(size * size) * f32) +
+                                            std::abs(p * (dp - mean)) * slope_error +
                                             std::abs(ds) * (weight_error + factor_error + sum_error);
                     for (std::size_t d = 0; d < size; ++d) {
                         values[to + d] += p * d_out[at + d];

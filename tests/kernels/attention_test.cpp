@@ -81,7 +81,7 @@ TEST_P(Attention, BitsOfARowDependOnItsSequenceAlone) {
                 attention_forward(out.view(decode.query_shape(rows), query),
                                   TensorView::of(log_sum_exp.data() + first * c.heads, {rows, c.heads}),
                                   batch.queries.view(decode.query_shape(rows), query), decode.kv(), {&segment, 1},
-                                  batch.scale, decode.stream);
+                                  batch.options(), decode.stream);
             }
             EXPECT_TRUE(out == together.out) << length;
             EXPECT_TRUE(same_bits(log_sum_exp, together.log_sum_exp)) << length;
@@ -183,6 +183,12 @@ std::vector<AttentionCase> cases() {
         list.back().dtype = DType::bf16;
     }
     list.push_back({5, 1, 8, DType::bf16});
+    // Windows that begin inside pages, at their first keys, and leave out splits.
+    for (DType const dtype : {DType::f32, DType::bf16})
+        for (auto const& [softcap, window] : {std::pair{2, 0}, std::pair{0, 70}, std::pair{3, 20}, std::pair{0, 128}})
+            list.push_back({4, 2, 32, dtype, softcap, window});
+    list.push_back({1, 1, 6, DType::f32, 0, 1});
+    list.push_back({3, 1, 24, DType::bf16, 0, 1});
     return list;
 }
 

@@ -41,6 +41,14 @@ TEST_P(Backends, Activations) {
             out.expect_near(1e-7, elementwise<E>);
             d_in.expect_near(1e-6, elementwise<E>);
         }
+        auto const capped = random(matrix, 1, 40);
+        auto const d_capped = random<E>(matrix, 2);
+        run([&](auto side, Stream& stream) {
+            softcap_forward(side(capped), 30, stream);
+            softcap_backward(side(d_capped), side(capped), 30, stream);
+        });
+        capped.expect_near(0, elementwise<float>);
+        d_capped.expect_near(20 * epsilon_f32, elementwise<E>);
         auto const in = random<E>(matrix, 1);
         auto const sums = random({hidden}, 5);
         run([&](auto side, Stream& stream) { add_column_sums(side(sums), side(in), stream); });
@@ -58,6 +66,7 @@ TEST_P(Backends, ElementwiseToTheBit) {
     run([&](auto side, Stream& stream) {
         add_in_place(side(to), side(from), stream);
         fill(side(filled), 2.5F, stream);
+        scale_in_place(side(filled), 0.3F, stream);
         convert(side(narrow), side(from), stream);
         convert(side(wide), side(narrow), stream);
         adamw_update(side(values), side(first), side(second), side(gradient),
@@ -123,6 +132,13 @@ TEST_P(Backends, Norms) {
         });
         compare();
         run([&](auto side, Stream& stream) {
+            NormWeight const offset{side(weight), 1};
+            rmsnorm_forward(side(out), side(rstd), {}, side(in), {}, offset, 1e-5F, stream);
+            rmsnorm_backward(side(d_in), side(d_compute), Accumulate::overwrite, side(d_weight), side(d_out), side(in),
+                             side(rstd), offset, stream);
+        });
+        compare();
+        run([&](auto side, Stream& stream) {
             layernorm_forward(side(out), side(mean), side(rstd), side(sum), side(in), side(branch), side(weight),
                               side(bias), 1e-5F, stream);
             layernorm_backward(side(d_in), side(d_compute), Accumulate::overwrite, side(d_weight), side(d_bias),
@@ -132,6 +148,20 @@ TEST_P(Backends, Norms) {
     };
     check.template operator()<float>();
     check.template operator()<BFloat16>();
+}
+
+TEST_P(Backends, NormsOfHeads) {
+    Shape const heads{rows * 6, 80};
+    auto const in = random<BFloat16>(heads, 1, 2), out = random<BFloat16>(heads, 2), d_out = random<BFloat16>(heads, 3),
+               d_in = random<BFloat16>(heads, 4);
+    auto const weight = random({80}, 5), d_weight = random({80}, 6), rstd = random({rows * 6}, 7);
+    run([&](auto side, Stream& stream) {
+        rmsnorm_forward(side(out), side(rstd), {}, side(in), {}, side(weight), 1e-5F, stream);
+        rmsnorm_backward({}, side(d_in), Accumulate::overwrite, side(d_weight), side(d_out), side(in), side(rstd),
+                         side(weight), stream);
+    });
+    for (auto const* const tensor : {&rstd, &d_weight}) tensor->expect_near(row_sums, 2 * row_sums);
+    for (auto const* const tensor : {&out, &d_in}) tensor->expect_near(row_sums, 2 * elementwise<BFloat16>);
 }
 
 TEST_P(Backends, Logits) {

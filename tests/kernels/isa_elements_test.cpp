@@ -49,6 +49,7 @@ Floats norms(KernelTable const& t) {
                                              .in = in.data(),
                                              .branch = with_branch ? branch.data() : nullptr,
                                              .weight = weight.data(),
+                                             .offset = centred ? 0.0F : 1.0F,
                                              .bias = bias.data(),
                                              .epsilon = 1e-6F,
                                              .hidden = n};
@@ -62,6 +63,7 @@ Floats norms(KernelTable const& t) {
                                                .mean = mean.data(),
                                                .rstd = rstd.data(),
                                                .weight = weight.data(),
+                                               .offset = centred ? 0.0F : 1.0F,
                                                .hidden = n};
                 ElementKernels<E> const& of = t.of<E>();
                 (centred ? of.layernorm : of.rmsnorm)(forward, {0, rows});

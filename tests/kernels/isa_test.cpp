@@ -58,7 +58,7 @@ Floats product(KernelTable const& t) {
     return all;
 }
 
-Floats attention(KernelTable const& t) {
+Floats attention(KernelTable const& t, float softcap, std::int64_t window) {
     Floats all;
     for (std::int64_t const size : {64, 22}) {
         std::int64_t const length = 600;
@@ -72,7 +72,7 @@ Floats attention(KernelTable const& t) {
             tile.out[i] = out.data() + i * static_cast<std::size_t>(size);
             tile.log_sum_exp[i] = totals.data() + i;
             tile.query[i] = queries.data() + i * static_cast<std::size_t>(size);
-            tile.position[i] = length - 30 * static_cast<std::int64_t>(i);
+            tile.position[i] = length - 90 + 30 * static_cast<std::int64_t>(i);
         }
         tile.queries = 4;
         tile.pages = pages.data();
@@ -81,6 +81,8 @@ Floats attention(KernelTable const& t) {
         tile.page_table = table;
         tile.head_size = size;
         tile.scale = 0.2F;
+        tile.softcap = softcap;
+        tile.window = window;
         t.attention.tile(tile);
         append(all, out);
         append(all, totals);
@@ -109,7 +111,9 @@ Floats attention(KernelTable const& t) {
                                                 .heads = 2,
                                                 .group = 2,
                                                 .head_size = size,
-                                                .scale = 0.2F};
+                                                .scale = 0.2F,
+                                                .softcap = softcap,
+                                                .window = window};
         attention_backward_whole(t.attention_backward, backward);
         append(all, dq);
         append(all, dk);
@@ -171,7 +175,8 @@ TEST(InstructionSets, GiveTheSameBits) {
         if (table == nullptr) continue;
         ++compared;
         EXPECT_TRUE(same_bits(product(portable), product(*table))) << name;
-        EXPECT_TRUE(same_bits(attention(portable), attention(*table))) << name;
+        EXPECT_TRUE(same_bits(attention(portable, 0, all_keys), attention(*table, 0, all_keys))) << name;
+        EXPECT_TRUE(same_bits(attention(portable, 2, 50), attention(*table, 2, 50))) << name;
         EXPECT_TRUE(same_bits(rows(portable), rows(*table))) << name;
     }
     if (compared == 0) GTEST_SKIP() << "this processor has only the portable table";

@@ -190,6 +190,48 @@ TEST_P(Norm, OfASumWithABranch) {
     }
 }
 
+// Weights that are kept less one.
+TEST_P(Norm, AnOffsetIsAddedToTheWeight) {
+    auto const [rows, hidden] = GetParam();
+    Case<float> wanted(rows, hidden, Kind::rmsnorm);
+    Floats const less = wanted.weight;
+    for (float& w : wanted.weight) w += 1;
+    Case<float> norm = wanted;
+    wanted.forward({}, wanted.matrix(wanted.in), {});
+    NormWeight const weight{norm.row(less), 1};
+    rmsnorm_forward(norm.matrix(norm.out), view(norm.rstd, {rows}), {}, norm.matrix(norm.in), {}, weight, 1e-5F,
+                    norm.stream);
+    EXPECT_TRUE(same_bits(norm.out, wanted.out));
+    Floats d_in(norm.in.size()), d_weight(less.size()), d_in_wanted = d_in, d_weight_wanted = d_weight, none;
+    wanted.backward(d_in_wanted, {}, Accumulate::overwrite, d_weight_wanted, none);
+    rmsnorm_backward(norm.matrix(d_in), {}, Accumulate::overwrite, norm.row(d_weight), norm.matrix(norm.d_out),
+                     norm.matrix(norm.in), view(norm.rstd, {rows}), weight, norm.stream);
+    EXPECT_TRUE(same_bits(d_in, d_in_wanted));
+    EXPECT_TRUE(same_bits(d_weight, d_weight_wanted));
+}
+
+// Rows in bf16, as those of heads: what rows in f32 with the same numbers give, rounded.
+TEST_P(Norm, OfRowsInBFloat16) {
+    auto const [rows, hidden] = GetParam();
+    if (rows == 0) return;
+    Case<BFloat16> norm(rows, hidden, Kind::rmsnorm);
+    Elements<BFloat16> const in = test::elements_of<BFloat16>(norm.in), d_out = test::elements_of<BFloat16>(norm.d_out);
+    norm.in = test::floats_of(in);
+    norm.d_out = test::floats_of(d_out);
+    norm.forward({}, norm.matrix(norm.in), {});
+    auto const matrix = [&](Elements<BFloat16> const& x) { return view_of(x, {rows, hidden}); };
+    Elements<BFloat16> out(in.size()), d_in(in.size()), d_in_wanted(in.size());
+    Floats rstd(norm.rstd.size()), d_in_wide(in.size()), d_weight(norm.weight.size()), d_weight_wanted = d_weight, none;
+    rmsnorm_forward(matrix(out), view(rstd, {rows}), {}, matrix(in), {}, norm.row(norm.weight), 1e-5F, norm.stream);
+    EXPECT_EQ(test::floats_of(out), test::floats_of(norm.out));
+    EXPECT_TRUE(same_bits(rstd, norm.rstd));
+    norm.backward(d_in_wide, matrix(d_in_wanted), Accumulate::overwrite, d_weight_wanted, none);
+    rmsnorm_backward({}, matrix(d_in), Accumulate::overwrite, norm.row(d_weight), matrix(d_out), matrix(in),
+                     view(rstd, {rows}), norm.row(norm.weight), norm.stream);
+    EXPECT_EQ(test::floats_of(d_in), test::floats_of(d_in_wanted));
+    EXPECT_TRUE(same_bits(d_weight, d_weight_wanted));
+}
+
 TEST_P(Norm, BackwardAddsAndCopies) {
     auto const [rows, hidden] = GetParam();
     for (Kind const kind : kinds) {

@@ -7,6 +7,7 @@
 
 #include "base/philox.h"
 #include "model/model.h"
+#include "support/families.h"
 #include "support/test_main.h"
 
 namespace selvage::test {
@@ -87,7 +88,6 @@ inline ModelConfig neox_like() {
     return config;
 }
 
-// Gemma-2-like, with a window that leaves out whole splits of keys.
 inline ModelConfig gemma2_like() {
     ModelConfig config;
     config.layers = 2;
@@ -97,19 +97,9 @@ inline ModelConfig gemma2_like() {
     config.head_size = 16;
     config.ffn = 96;
     config.vocabulary = 300;
-    config.activation = ActivationKind::geglu;
-    config.norm_offset = config.post_norm = true;
-    config.embedding_scale = 8;
-    config.attention_scale = 0.3;
-    config.attention_softcap = 2;
-    config.logit_softcap = 5;
-    config.sliding_window = 17;
-    config.sliding_period = 2;
-    return config;
+    return as_gemma2(config);
 }
 
-// Qwen-3-like, with Qwen 2's biases, Llama 3's rotation and a window in all layers; one key-value head, more than that
-// would be split by two ranks.
 inline ModelConfig qwen3_like() {
     ModelConfig config;
     config.layers = 2;
@@ -119,14 +109,7 @@ inline ModelConfig qwen3_like() {
     config.head_size = 32;
     config.ffn = 112;
     config.vocabulary = 300;
-    config.activation = ActivationKind::geglu_erf;
-    config.tied = false;
-    config.query_key_norm = config.attention_bias = true;
-    config.sliding_window = 100;
-    config.rotary_scaling = RotaryScaling::llama3;
-    config.rotary_scaling_factor = 8;
-    config.rotary_original_context = 256;
-    return config;
+    return as_qwen3(config);
 }
 
 // "llama", "neox", "gemma2" or "qwen3", with "_bf16" behind where products are in bf16.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/philox.h"
+#include "support/families.h"
 #include "support/test_main.h"
 #include "tensor/host_copy.h"
 #include "train/trainer.h"
@@ -24,6 +25,12 @@ inline ModelConfig tiny_model() {
     config.ffn = 48;
     config.vocabulary = 97;
     return config;
+}
+
+// That as "gemma2" or "qwen3" has it; "" as it is.
+inline ModelConfig tiny_model(std::string const& family) {
+    if (family == "gemma2") return as_gemma2(tiny_model());
+    return family == "qwen3" ? as_qwen3(tiny_model()) : tiny_model();
 }
 
 inline TrainOptions tiny_training() {

@@ -181,7 +181,11 @@ INSTANTIATE_TEST_SUITE_P(Models, TensorAxisTraining,
                                          Case{"PythiaLike", pythia_like(), DType::f32},
                                          Case{"OutputBias", with_output_bias(), DType::f32},
                                          Case{"LlamaLikeBf16", llama_like(), DType::bf16},
-                                         Case{"PythiaLikeBf16", pythia_like(), DType::bf16}),
+                                         Case{"PythiaLikeBf16", pythia_like(), DType::bf16},
+                                         Case{"Gemma2Like", test::as_gemma2(llama_like()), DType::f32},
+                                         Case{"Qwen3Like", test::as_qwen3(llama_like()), DType::f32},
+                                         Case{"Gemma2LikeBf16", test::as_gemma2(llama_like()), DType::bf16},
+                                         Case{"Qwen3LikeBf16", test::as_qwen3(llama_like()), DType::bf16}),
                          [](auto const& info) { return std::string(info.param.name); });
 
 TEST(TensorAxis, RefusesGridsThatDoNotFit) {

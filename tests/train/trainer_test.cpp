@@ -217,7 +217,8 @@ TEST(Trainer, WhatIsComputedAgainHasTheSameBits) {
     parallel.activation = ActivationKind::gelu;
     parallel.norm = NormKind::layernorm;
     for (DType const compute : {DType::f32, DType::bf16})
-        for (ModelConfig const& config : {test::tiny_model(), parallel}) {
+        for (ModelConfig const& config :
+             {test::tiny_model(), parallel, test::tiny_model("gemma2"), test::tiny_model("qwen3")}) {
             TrainOptions options = test::tiny_training();
             auto const plans = plan_steps(test::lengths_of(rows), test::packing_of(options), 3, 1, 1, 3);
             Job kept(test::world(), options, {}, config, compute);

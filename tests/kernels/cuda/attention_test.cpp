@@ -15,14 +15,14 @@ void store_kv(KvPages pages, TensorView keys, TensorView values, std::span<Atten
     test::emulated().store_kv(pages, keys, values, segments, stream);
 }
 void attention_forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages pages,
-                       std::span<AttentionSegment const> segments, float scale, Stream& stream) {
-    test::emulated().attention_forward(out, log_sum_exp, queries, pages, segments, scale, stream);
+                       std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream& stream) {
+    test::emulated().attention_forward(out, log_sum_exp, queries, pages, segments, options, stream);
 }
 void attention_backward(TensorView d_queries, TensorView d_keys, TensorView d_values, TensorView d_out, TensorView out,
                         TensorView log_sum_exp, TensorView queries, TensorView keys, TensorView values,
-                        std::span<AttentionSegment const> segments, float scale, Stream& stream) {
+                        std::span<AttentionSegment const> segments, AttentionOptions const& options, Stream& stream) {
     test::emulated().attention_backward(d_queries, d_keys, d_values, d_out, out, log_sum_exp, queries, keys, values,
-                                        segments, scale, stream);
+                                        segments, options, stream);
 }
 
 namespace {
@@ -105,8 +105,8 @@ void expect_same_in_calls(AttentionBatch const& batch, AttentionBatch::Result co
                  {&segment, 1}, calls.stream);
         attention_forward(out.view(calls.query_shape(rows), query),
                           TensorView::of(log_sum_exp.data() + first * c.heads, {rows, c.heads}),
-                          batch.queries.view(calls.query_shape(rows), query), calls.kv(), {&segment, 1}, batch.scale,
-                          calls.stream);
+                          batch.queries.view(calls.query_shape(rows), query), calls.kv(), {&segment, 1},
+                          batch.options(), calls.stream);
     }
     EXPECT_TRUE(out == wanted.out) << batch.rows;
     EXPECT_TRUE(same_bits(log_sum_exp, wanted.log_sum_exp)) << batch.rows;
@@ -138,8 +138,8 @@ TEST_P(EmulatedAttention, BitsDoNotDependOnTheBatch) {
                  several.values.view(several.key_shape(several.rows)), list, several.stream);
         Buffer const out(sizes().dtype, several.queries.size(), 0);
         attention_forward(out.view(several.query_shape(several.rows)), {},
-                          several.queries.view(several.query_shape(several.rows)), several.kv(), list, several.scale,
-                          several.stream);
+                          several.queries.view(several.query_shape(several.rows)), several.kv(), list,
+                          several.options(), several.stream);
         EXPECT_TRUE(out.same_bits(alone.out, batch.queries.size())) << length;
     }
 }
@@ -173,20 +173,23 @@ TEST_P(EmulatedAttention, GradientsDependOnTheirSequenceAlone) {
 }
 
 std::vector<AttentionCase> cases() {
-    if (tiny) return {{2, 1, 16, DType::bf16}, {2, 1, 64, DType::bf16}, {2, 2, 6}};
+    if (tiny) return {{2, 1, 16, DType::bf16}, {2, 1, 64, DType::bf16, 2, 20}, {2, 2, 6, DType::f32, 3, 40}};
     return {{1, 1, 6},
             {4, 2, 6},
+            {1, 1, 6, DType::f32, 2, 40},
             {3, 1, 80},
             {1, 1, 256},
             {2, 2, 8, DType::bf16},
             {4, 1, 16, DType::bf16},
+            {4, 1, 16, DType::bf16, 2, 17},
             {2, 1, 32, DType::bf16},
             {8, 1, 40, DType::bf16},
             {2, 2, 64, DType::bf16},
             {2, 1, 80, DType::bf16},
             {3, 1, 96, DType::bf16},
             {4, 2, 128, DType::bf16},
-            {2, 1, 256, DType::bf16}};
+            {2, 1, 256, DType::bf16},
+            {2, 1, 256, DType::bf16, 3, 20}};
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, EmulatedAttention, testing::ValuesIn(cases()),
@@ -205,7 +208,7 @@ TEST(EmulatedAttentionSplits, BitsDoNotDependOnWhetherSplitsRunInParallel) {
         AttentionSegment const segment{0, rows, first, batch.tables[0]};
         attention_forward(result.out.view(batch.query_shape(rows)), test::view(result.log_sum_exp, {rows, 40}),
                           batch.queries.view(batch.query_shape(rows), first * 40 * 8), batch.kv(), {&segment, 1},
-                          batch.scale, batch.stream);
+                          batch.options(), batch.stream);
         return result;
     };
     auto const many = forward(500, 30);  // in two pages
