@@ -26,11 +26,12 @@ double outside_bytes(ModelConfig const& model) {
     return static_cast<double>(model.vocabulary * model.hidden) * (model.tied ? 1 : 2) * f32;
 }
 
-// Of one row of a forward pass, in bytes per layer: the residual stream; normed, queries, keys, values, attention, MLP.
+// Of one row of a forward pass, in bytes per layer: the residual stream; normed, queries, keys, values, attention, MLP;
+// what norms of heads and of branches read.
 double row_bytes(ModelConfig const& model, double element) {
-    auto const operands =
-        static_cast<double>(2 * model.hidden + 2 * (model.heads + model.kv_heads) * model.head_size + 4 * model.ffn);
-    return 3 * static_cast<double>(model.hidden) * f32 + operands * element;
+    std::int64_t const of_heads = (model.heads + model.kv_heads) * model.head_size * (model.query_key_norm ? 3 : 2);
+    auto const operands = static_cast<double>(2 * model.hidden + of_heads + 4 * model.ffn);
+    return (model.post_norm ? 5 : 3) * static_cast<double>(model.hidden) * f32 + operands * element;
 }
 
 }  // namespace

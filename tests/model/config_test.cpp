@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 
 #include "base/error.h"
 #include "model/small_model.h"
@@ -33,6 +34,8 @@ TEST(ModelConfig, DefaultsAreValid) {
     EXPECT_NO_THROW(validate(ModelConfig{}));
     EXPECT_NO_THROW(validate(llama_like()));
     EXPECT_NO_THROW(validate(neox_like()));
+    EXPECT_NO_THROW(validate(gemma2_like()));
+    EXPECT_NO_THROW(validate(qwen3_like()));
 }
 
 TEST(ModelConfig, ErrorsNameTheKey) {
@@ -135,6 +138,32 @@ TEST(Parameters, NamesShapesAndInitialisation) {
     EXPECT_EQ(shape("layers.7.attention.output.weight"), "[96, 128]");
     EXPECT_EQ(shape("layers.7.mlp.gate.weight"), "[544, 96]");
     EXPECT_EQ(shape("layers.7.mlp.down.weight"), "[96, 544]");
+}
+
+TEST(Parameters, OfNormsThatOnlySomeFamiliesHave) {
+    std::map<std::string, ParameterSpec> specs;
+    ModelConfig config = gemma2_like();
+    config.query_key_norm = true;
+    for (ParameterSpec const& spec : parameter_specs(config)) specs.emplace(spec.name, spec);
+    ASSERT_EQ(specs.size(), 2U + 2 * (9 + 4));
+    for (char const* const name : {"attention_norm", "attention_post_norm", "mlp_norm", "mlp_post_norm"})
+        EXPECT_EQ(specs.at(std::string("layers.1.") + name + ".weight").shape.text(), "[64]") << name;
+    for (char const* const name : {"query_norm", "key_norm"})
+        EXPECT_EQ(specs.at(std::string("layers.1.attention.") + name + ".weight").shape.text(), "[16]") << name;
+    for (auto const& [name, spec] : specs)
+        if (name.ends_with("norm.weight")) {
+            EXPECT_EQ(spec.init, InitKind::zeros) << name;
+            EXPECT_FALSE(spec.weight_decay) << name;
+        }
+}
+
+TEST(ModelConfig, WindowsOfLayers) {
+    ModelConfig config = gemma2_like();
+    EXPECT_EQ(sliding_window(config, 0), 17);
+    EXPECT_EQ(sliding_window(config, 1), 0);
+    EXPECT_EQ(sliding_window(config, 2), 17);
+    config.sliding_period = 0;
+    EXPECT_EQ(sliding_window(config, 1), 17);
 }
 
 TEST(PackedSequences, PositionsSegmentsAndPages) {

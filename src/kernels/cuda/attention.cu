@@ -197,6 +197,7 @@ void forward(TensorView out, TensorView log_sum_exp, TensorView queries, KvPages
         .heads = static_cast<int>(heads),
         .kv_heads = static_cast<int>(pages.kv_heads),
         .head_size = head_size,
+        .scale = (options.softcap == 0 ? options.scale : 1.0F) * log2_e,
         .scores = score_options(options)};
     launch_forward(work, counts, stream);
 }

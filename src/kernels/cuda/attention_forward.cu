@@ -42,7 +42,11 @@ struct State {
     SoftmaxState rows[2];
     float value[S::value_tiles][4];
 
-    __device__ State() { clear(value); }
+    // Where a row may see nothing of a page the first maximum is finite, so that it has a difference to itself.
+    __device__ explicit State(bool may_see_nothing) {
+        clear(value);
+        if (may_see_nothing) rows[0].max = rows[1].max = -3e38F;
+    }
 };
 
 // Scores of a page become weights; the state is brought to them. Columns from visible[row] on are masked.
@@ -247,9 +251,8 @@ __global__ void __launch_bounds__(Shape<head, narrow>::threads, head <= 128 ? 2 
     int const pair[2] = {block.first_pair + own_row(), block.first_pair + own_row() + 8};
     int const end[2] = {position_of(work, tile, min(pair[0], tile.pairs - 1)) + 1,
                         position_of(work, tile, min(pair[1], tile.pairs - 1)) + 1};
-    State<S> state;
+    State<S> state(special);
     [[maybe_unused]] Totals<S> totals{{}, reinterpret_cast<float4*>(memory + S::totals_at)};
-    float const scale = (special ? work.scores.last_scale() : work.scores.scale) * log2_e;
     for (int page = first_page; page < tile.end_page; ++page) {
         cp_async_wait<groups_ahead>();
         __syncthreads();  // the page's keys are there; the values of the one before are done with
@@ -270,12 +273,12 @@ __global__ void __launch_bounds__(Shape<head, narrow>::threads, head <= 128 ? 2 
         if constexpr (special)
             cap_and_cut(scores, work.scores,
                         {work.scores.first_key(end[0] - 1) - begin, work.scores.first_key(end[1] - 1) - begin});
-        weigh<S>(scores, state, scale, end[0] <= begin + page_tokens, {end[0] - begin, end[1] - begin});
+        weigh<S>(scores, state, work.scale, end[0] <= begin + page_tokens, {end[0] - begin, end[1] - begin});
         add_weighted<head>(state.value, scores, block.values(page) + block.column_warp * S::value_tiles * 8);
         if constexpr (!narrow)
             if ((page + 1) % split_pages == 0 && page + 1 < tile.end_page) {
                 totals.merge(state);
-                state = State<S>();
+                state = State<S>(special);
             }
     }
     if constexpr (!narrow)

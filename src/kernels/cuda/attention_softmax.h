@@ -15,9 +15,8 @@ struct Shrinks {
     float total, split;
 };
 
-// The first maximum is finite, so that it has a difference to itself: a row may see nothing of a page.
 struct SoftmaxState {
-    float max = -3e38F;
+    float max = minus_infinity();
     float sum = 0;
 
     // Takes a page's largest score; returns what the sum and values so far shrink by.

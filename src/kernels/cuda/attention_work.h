@@ -38,8 +38,6 @@ struct ScoreOptions {
     __host__ __device__ int first_key(int position) const { return position < window ? 0 : position + 1 - window; }
     // Whether kernels have to do more than to scale scores and to mask later keys.
     bool special() const { return softcap != 0 || window != all_keys; }
-    // What scores are multiplied by last.
-    __host__ __device__ float last_scale() const { return softcap == 0 ? scale : 1.0F; }
     static constexpr int all_keys = 0x7fffffff;
 };
 inline ScoreOptions score_options(AttentionOptions const& options) {
@@ -57,6 +55,7 @@ struct ForwardWork {
     ForwardTile const* tiles;
     float* states;
     int heads, kv_heads, head_size;
+    float scale;  // of what is left of scores, capped or not, times log2(e)
     ScoreOptions scores;
 };
 

@@ -23,7 +23,7 @@ std::shared_ptr<Tensor> values(Shape shape, DType dtype = DType::f32) {
 Call norm_forward(DType dtype) {
     auto const in = values({rows, hidden}), branch = values({rows, hidden}), weight = values({hidden});
     auto const out = values({rows, hidden}, dtype), sum = values({rows, hidden}), rstd = values({rows});
-    return [=] { kernels::rmsnorm_forward(*out, *rstd, *sum, *in, *branch, *weight, epsilon, stream()); };
+    return [=] { kernels::rmsnorm_forward(*out, *rstd, *sum, *in, *branch, weight->view(), epsilon, stream()); };
 }
 
 Call norm_backward(DType dtype) {
@@ -33,7 +33,7 @@ Call norm_backward(DType dtype) {
     kernels::fill(*rstd, 1, stream());
     return [=] {
         kernels::rmsnorm_backward(*d_in, *d_compute, kernels::Accumulate::overwrite, *d_weight, *d_out, *in, *rstd,
-                                  *weight, stream());
+                                  weight->view(), stream());
     };
 }
 
