@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "comm/agree.h"
+#include "huggingface/file_system.h"
 #include "huggingface/folder.h"
 #include "huggingface/weights.h"
 #include "model/model.h"
@@ -111,9 +112,11 @@ std::int64_t export_model(io::IoThread& io, Communicator& world, io::Path const&
     try {
         agree(world, [&] {
             if (world.rank() != 0) return;
-            check_target(target, partial);
-            fs::create_directories(partial.parent_path());
-            made = fs::create_directory(partial);
+            as_io_error([&] {
+                check_target(target, partial);
+                fs::create_directories(partial.parent_path());
+                made = fs::create_directory(partial);
+            });
             writer.create();
             write_files(partial, contents);
         });
@@ -123,7 +126,8 @@ std::int64_t export_model(io::IoThread& io, Communicator& world, io::Path const&
             writer.sync();
         });
         agree(world, [&] {
-            if (world.rank() == 0) fs::rename(partial, target.has_filename() ? target : target.parent_path());
+            if (world.rank() == 0)
+                as_io_error([&] { fs::rename(partial, target.has_filename() ? target : target.parent_path()); });
         });
     } catch (...) {
         std::error_code ignored;

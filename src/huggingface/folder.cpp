@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "huggingface/file_system.h"
 #include "huggingface/tokenizer.h"
 #include "huggingface/weights.h"
 #include "model/model.h"
@@ -77,7 +78,7 @@ bool is_model_folder(io::Path const& path) { return fs::is_directory(path) && fs
 
 ModelFolder::ModelFolder(io::Path folder, FolderOptions const& options)
     : folder_(checked(std::move(folder))), weights_(folder_) {
-    info_.folder.files = read_files(folder_, left_behind_);
+    as_io_error([&] { info_.folder.files = read_files(folder_, left_behind_); });
     config_ = read_config(info_.folder.files.at(config_name), (folder_ / config_name).string(),
                           type_of_weights(weights_, folder_), options.ignored);
     // Before a number from a file is counted to.

@@ -58,8 +58,9 @@ NormBackward<E, In> backward_of(NormBackwardTensors const& t, Accumulate accumul
     if constexpr (std::is_same_v<In, float>)
         check_same(t.d_in, t.in);
     else
-        SELVAGE_CHECK(t.d_in.empty() && accumulate == Accumulate::overwrite && t.d_in_compute.elements() == t.in.elements(),
-                      "a gradient of {} in f32", t.in.shape().text());
+        SELVAGE_CHECK(
+            t.d_in.empty() && accumulate == Accumulate::overwrite && t.d_in_compute.elements() == t.in.elements(),
+            "a gradient of {} in f32", t.in.shape().text());
     check_same(t.d_out, t.in);
     check_same(t.d_weight, t.weight);
     if (!t.d_in_compute.empty()) check_same(t.d_in_compute, t.in);

@@ -451,8 +451,9 @@ class RunLoop {
             if (log_) log_->flush();
         });
         if (log_) state_.table_rows = log_->table_rows();
-        io::CheckpointInfo info{job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_,
-                                corpora_.train.digest(), job_.folder};
+        io::CheckpointInfo info{job_.effective_deck,         to_toml(model_.config()),
+                                corpora_.tokenizer->table(), state_,
+                                corpora_.train.digest(),     job_.folder};
         auto const path = io::checkpoint_path(folder_ / "checkpoints", state_.step);
         std::int64_t const bytes = io::write_checkpoint(
             io_, path, info, model_.parameters(), optimizer_shard(trainer_.optimizer()), options_.checkpoint.writers);

@@ -4,7 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+
 #include "base/error.h"
+#include "support/test_main.h"
 
 namespace selvage::huggingface {
 namespace {
@@ -42,6 +46,27 @@ TEST(FolderTokenizer, PiecesOfByteLevelBpe) {
 TEST(FolderTokenizer, PiecesWithByteFallback) {
     TokenizerTable const table = read_tokenizer({{"tokenizer.json", fallback}}, "folder", {0, -1, -1}, 8, -1);
     EXPECT_THAT(table.pieces, testing::ElementsAre("", " the ", "\xc3", "<0xG3>"));
+}
+
+std::string sentencepiece_model() {
+    std::ifstream file(selvage::test::files() / "reference/huggingface/llama2/tokenizer.model", std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// Where it has all ids and ends answers as the folder does; else tokenizer.json goes before it.
+TEST(FolderTokenizer, SentencepieceEncodesToo) {
+    Files files = {{"tokenizer.model", sentencepiece_model()}};
+    TokenizerTable const table = read_tokenizer(files, "folder", {}, 96, -1);
+    EXPECT_EQ(table.kind, "sentencepiece");
+    EXPECT_EQ(table.special.end_of_answer, 2);
+    EXPECT_EQ(make_tokenizer(table)->decode(make_tokenizer(table)->encode("the models read")), "the models read");
+    files["tokenizer.json"] = fallback;
+    EXPECT_EQ(read_tokenizer(files, "folder", {2, -1, -1}, 96, -1).kind, "sentencepiece");
+    EXPECT_EQ(read_tokenizer(files, "folder", {0, -1, -1}, 96, -1).kind, "huggingface");
+    std::string more = fallback;
+    more.replace(more.find("\"<0xG3>\": 3"), 11, "\"<0xG3>\": 95");
+    files["tokenizer.json"] = more;
+    EXPECT_EQ(read_tokenizer(files, "folder", {2, -1, -1}, 96, -1).kind, "huggingface");
 }
 
 TEST(FolderTokenizer, NoTokenizerIsIdsAlone) {

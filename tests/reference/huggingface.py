@@ -5,16 +5,18 @@
                                       weights that are there
   python3 huggingface.py --draw [FOLDER]    makes the folders too
 
-Needs numpy, torch, transformers and safetensors (written with torch 2.15, transformers 5.23). For each case a folder
+Needs numpy, torch, transformers, safetensors and sentencepiece (written with torch 2.15, transformers 5.23). For each case a folder
 CASE/, and CASE.bin (format in reference_file.py): tokens of a batch of sequences, logits of every row, the loss with every
 gradient in double precision, by the names of the folder's tensors, and greedy tokens after a prompt in single precision.
 """
+import io
 import json
 import pathlib
 import sys
 
 import numpy as np
 import safetensors.torch
+import sentencepiece
 import torch
 import transformers
 
@@ -56,6 +58,19 @@ def draw(folder, case, seed):
             if weight.dim() == 1:  # norms and biases too, or their paths would not be seen
                 weight += 0.3 * torch.randn(weight.shape)
     model.to(getattr(torch, dtype)).save_pretrained(folder / case, max_shard_size=most)
+    if case == "llama2":
+        draw_tokenizer(folder / case / "tokenizer.model")
+
+
+def draw_tokenizer(path):
+    """A sentencepiece model with as many pieces as the models have ids."""
+    words = ["the", "there", "then", "small", "smaller", "model", "models", "reads", "what", "it", "wrote", "writes"]
+    lines = [" ".join(words[(i * k + k) % len(words)] for k in range(1, 8)) for i in range(200)]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, vocab_size=96,
+                                             model_type="bpe", normalization_rule_name="identity", hard_vocab_limit=False,
+                                             num_threads=1, minloglevel=2)
+    path.write_bytes(model.getvalue())
 
 
 def stored_name(name, stored):

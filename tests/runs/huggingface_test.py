@@ -88,7 +88,7 @@ class HuggingFace(Folders):
         log = self.done(["import", folder, model], 2)
         self.assertIn("original/ stays behind", log)
         self.done(["export", model, back])
-        names = ["README.md", "config.json", "empty.txt", "generation_config.json"]
+        names = ["README.md", "config.json", "empty.txt", "generation_config.json", "tokenizer.model"]
         self.assertEqual(sorted(others(back)), names)
         for name in names:
             self.assertEqual((back / name).read_bytes(), (folder / name).read_bytes())
@@ -126,6 +126,18 @@ class HuggingFace(Folders):
                     with h5py.File(drafts, "r") as file:
                         self.assertEqual(file["tokens"][()].tolist(), answer)
 
+    def test_answers_to_text(self):
+        """The same from the folder and from its model file."""
+        model = self.folder / "text.h5"
+        self.done(["import", FOLDERS / "llama2", model])
+        words = ["--prompt", "the smaller model", "--turns", "1", "--set", "weave.rac.template=' then'", "--set",
+                 "generate.max_new_tokens=8"]
+        answers = [program(["generate", source, *words]) for source in (FOLDERS / "llama2", model)]
+        self.assertEqual(answers[0][0], 0, answers[0][2])
+        self.assertIn("--- correction 1", answers[0][1])
+        self.assertEqual(answers[0][1], answers[1][1])
+        self.refuse(["generate", FOLDERS / "llama3", "--prompt", "text"], 65, "cannot be encoded")
+
     def test_refused(self):
         folder, model = self.copy("llama3", "bad"), self.folder / "bad.h5"
         shard = sorted(folder.glob("*.safetensors"))[1]
@@ -160,6 +172,7 @@ class HuggingFace(Folders):
         taken.mkdir()
         (taken / "file").write_text("mine")
         self.refuse(["export", model, taken], 74, "not an empty folder", ranks=2)
+        self.refuse(["export", model, taken / "file" / "inside"], 74, "file")
         self.refuse(["export", model, self.folder / "new", "--dtype", "f64"], 64, "f64")
         self.refuse(["export", self.folder / "train.h5", self.folder / "new"], 65, "train.h5")
         self.assertFalse(list(self.folder.glob("new*")))
