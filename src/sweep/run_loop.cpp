@@ -77,7 +77,7 @@ class RunLoop {
     void load() {
         if (job_.start_from) {
             io::CheckpointInfo const info = io::read_checkpoint_info(io_, *job_.start_from);
-            check_same_data(info.data_digest);
+            check_same_data(corpora_.train, info.data_digest, *job_.start_from);
             state_ = info.state;
             auto& optimizer = trainer_.optimizer();
             io::OptimizerShard const shard = optimizer_shard(optimizer);
@@ -89,14 +89,6 @@ class RunLoop {
         } else {
             model_.parameters().initialise(options_.run.seed, options_.train.threads_per_rank);
         }
-    }
-
-    void check_same_data(std::string const& digest) const {
-        if (digest.empty() || digest == corpora_.train.digest()) return;
-        fail(ExitCode::bad_data,
-             "data.train is not what {} was trained on (another content under the same name); put the old files back, "
-             "or use another --out, or --resume never to start again",
-             job_.start_from->string());
     }
 
     static io::OptimizerShard optimizer_shard(ShardedAdamW& optimizer) {
