@@ -72,11 +72,12 @@ void measure_norms(Table& table, ByMemory& by_memory, std::int64_t rows, std::in
         sum(table.arena(), "benchmark", DType::f32, shape);
     Tensor const rstd(table.arena(), "benchmark", DType::f32, {rows});
     std::string const size = fmt::format(" of {} x {}", rows, hidden);
-    by_memory.measure("RMSNorm with residual" + size, (3 * 4 + 2) * elements,
-                      [&] { kernels::rmsnorm_forward(out, rstd, sum, in, branch, weight, 1e-5F, table.stream()); });
+    by_memory.measure("RMSNorm with residual" + size, (3 * 4 + 2) * elements, [&] {
+        kernels::rmsnorm_forward(out, rstd, sum, in, branch, weight.view(), 1e-5F, table.stream());
+    });
     Tensor const d_weight(table.arena(), "benchmark", DType::f32, {hidden});
     by_memory.measure("RMSNorm backward" + size, (4 * 4 + 2) * elements, [&] {
-        kernels::rmsnorm_backward(sum, out, Accumulate::add, d_weight, branch, in, rstd, weight, table.stream());
+        kernels::rmsnorm_backward(sum, out, Accumulate::add, d_weight, branch, in, rstd, weight.view(), table.stream());
     });
 }
 

@@ -18,12 +18,20 @@ struct State {
     alignas(64) float value[Rows][max_head];
 };
 
-// The keys of a page that a row sees.
-struct Keys {
-    std::int64_t begin, end;
-    Keys(AttentionTile<float> const& t, int row, std::int64_t page)
-        : begin(within_page(t.position[row] + 1 - t.window - page * page_tokens)),
-          end(within_page(t.position[row] + 1 - page * page_tokens)) {}
+// Capped scores or a window: the functions below are compiled for these (Special) and without.
+bool is_special(AttentionTile<float> const& t) { return t.softcap != 0.0F || t.window != all_keys; }
+
+// The keys of a page that each row sees.
+template <int Rows>
+struct Seen {
+    std::int64_t begin[Rows], end[Rows];
+    Seen(AttentionTile<float> const& t, std::int64_t page) {
+        std::int64_t const first = page * page_tokens;
+        for (int i = 0; i < Rows; ++i) {
+            begin[i] = within_page(t.position[i] + 1 - t.window - first);
+            end[i] = within_page(t.position[i] + 1 - first);
+        }
+    }
 
   private:
     static std::int64_t within_page(std::int64_t key) { return key < 0 ? 0 : (key < page_tokens ? key : page_tokens); }
@@ -35,24 +43,21 @@ std::int64_t first_page(AttentionTile<float> const& t) {
     return first < 0 ? 0 : first / page_tokens;
 }
 
-// Scores with what not every model has: capped; keys before a row's window at minus infinity.
+// Scores are capped, keys before a row's window at minus infinity.
 template <int Rows>
-__attribute__((noinline)) void cap_and_cut(AttentionTile<float> const& t, std::int64_t page,
-                                           float (&scores)[Rows][page_tokens]) {
+void cap_and_cut(float cap, Seen<Rows> const& seen, float (&scores)[Rows][page_tokens]) {
     F16 const never = set(-__builtin_inff());
-    for (int i = 0; i < Rows; ++i) {
-        Keys const keys(t, i, page);
+    for (int i = 0; i < Rows; ++i)
         for (std::int64_t key = 0; key < page_tokens; key += lanes) {
             F16 score = load(scores[i] + key);
-            if (t.softcap != 0.0F) score = softcap(score, t.softcap);
-            store(scores[i] + key, first(keys.begin - key, never, first(keys.end - key, score, never)));
+            if (cap != 0.0F) score = softcap(score, cap);
+            store(scores[i] + key, first(seen.begin[i] - key, never, first(seen.end[i] - key, score, never)));
         }
-    }
 }
 
 // Scores of one page, keys that a row does not see at minus infinity; then weights exp(score - max) in place, and the
 // state's maximum, sum and values rescaled to it.
-template <int Rows>
+template <int Rows, bool Special>
 void page_weights(AttentionTile<float> const& t, std::int64_t page, float const* queries,
                   float (&weight)[Rows][page_tokens], State<Rows>& state) {
     float const* const keys = t.pages + t.page_table[page] * t.page_size;
@@ -68,11 +73,11 @@ void page_weights(AttentionTile<float> const& t, std::int64_t page, float const*
                       first(t.position[i] + 1 - page * page_tokens - key, score, set(-__builtin_inff())));
             }
     }
-    if (t.softcap != 0.0F || t.position[Rows - 1] + 1 - t.window > page * page_tokens)
-        cap_and_cut<Rows>(t, page, weight);
+    [[maybe_unused]] Seen<Special ? Rows : 1> const seen(t, page);
+    if constexpr (Special) cap_and_cut<Rows>(t.softcap, seen, weight);
     for (int i = 0; i < Rows; ++i) {
-        Keys const keys(t, i, page);
-        if (keys.begin == keys.end) continue;
+        if (t.position[i] < page * page_tokens) continue;
+        if (Special && seen.begin[i] == seen.end[i]) continue;
         F16 largest = load(weight[i]);
         for (std::int64_t key = lanes; key < page_tokens; key += lanes) largest = max(largest, load(weight[i] + key));
         float const new_max = larger(state.max[i], reduce_max(largest));
@@ -117,32 +122,27 @@ SELVAGE_INLINE void add_values(float (*value)[max_head], float const (*weight)[p
     }
 }
 
-template <int Rows>
+template <int Rows, bool Special>
 void one_page(AttentionTile<float> const& t, std::int64_t page, float const* queries, State<Rows>& state) {
     alignas(64) float weight[Rows][page_tokens];
-    page_weights<Rows>(t, page, queries, weight, state);
+    page_weights<Rows, Special>(t, page, queries, weight, state);
     // A row's chain runs over its own keys only; the rows go together as far as all of them go.
     float const* const values = t.pages + t.page_table[page] * t.page_size + t.values_offset;
+    Seen<Rows> const seen(t, page);
     std::int64_t begin = 0;
     std::int64_t end = page_tokens;
     for (int i = 0; i < Rows; ++i) {
-        Keys const keys(t, i, page);
-        begin = keys.begin > begin ? keys.begin : begin;
-        end = keys.end < end ? keys.end : end;
+        if constexpr (Special) begin = seen.begin[i] > begin ? seen.begin[i] : begin;
+        end = seen.end[i] < end ? seen.end[i] : end;
     }
-    if (begin > end) end = begin;  // none goes with all of them
+    if (Special && begin > end) end = begin;  // none goes with all of them
     auto const alone = [&](int i, std::int64_t from, std::int64_t to) {
         add_values<1>(state.value + i, weight + i, values, t.head_size, from, to);
     };
-    for (int i = 0; i < Rows && begin > 0; ++i) {
-        Keys const keys(t, i, page);
-        alone(i, keys.begin, keys.end < begin ? keys.end : begin);
-    }
+    if constexpr (Special)
+        for (int i = 0; i < Rows; ++i) alone(i, seen.begin[i], seen.end[i] < begin ? seen.end[i] : begin);
     add_values<Rows>(state.value, weight, values, t.head_size, begin, end);
-    for (int i = 0; i < Rows; ++i) {
-        Keys const keys(t, i, page);
-        alone(i, keys.begin > end ? keys.begin : end, keys.end);
-    }
+    for (int i = 0; i < Rows; ++i) alone(i, Special && seen.begin[i] > end ? seen.begin[i] : end, seen.end[i]);
 }
 
 // total = total and split together.
@@ -185,14 +185,14 @@ struct Queries {
     }
 };
 
-template <int Rows>
+template <int Rows, bool Special>
 void one_split(AttentionTile<float> const& t, Queries<Rows> const& queries, std::int64_t index, State<Rows>& state) {
     reset(state, t.head_size);
     std::int64_t const end = (index + 1) * pages_per_split;
     std::int64_t const seen = first_page(t);
     std::int64_t page = index * pages_per_split;
     for (page = page < seen ? seen : page; page < queries.pages && page < end; ++page)
-        one_page<Rows>(t, page, queries.value[0], state);
+        one_page<Rows, Special>(t, page, queries.value[0], state);
 }
 
 template <int Rows>
@@ -205,24 +205,30 @@ void write(AttentionTile<float> const& t, State<Rows> const& total) {
     }
 }
 
+template <int Rows, bool Special>
+void whole_tile(AttentionTile<float> const& t) {
+    Queries<Rows> const queries(t);
+    State<Rows> total;
+    State<Rows> split;
+    reset(total, t.head_size);
+    for (std::int64_t index = first_page(t) / pages_per_split; index * pages_per_split < queries.pages; ++index) {
+        one_split<Rows, Special>(t, queries, index, split);
+        merge(total, split, t.head_size);
+    }
+    write(t, total);
+}
+
 void attention_tile(AttentionTile<float> const& t) {
-    with_rows(t.queries, [&]<int Rows>() {
-        Queries<Rows> const queries(t);
-        State<Rows> total;
-        State<Rows> split;
-        reset(total, t.head_size);
-        for (std::int64_t index = first_page(t) / pages_per_split; index * pages_per_split < queries.pages; ++index) {
-            one_split(t, queries, index, split);
-            merge(total, split, t.head_size);
-        }
-        write(t, total);
-    });
+    with_rows(t.queries, [&]<int Rows>() { is_special(t) ? whole_tile<Rows, true>(t) : whole_tile<Rows, false>(t); });
 }
 
 void attention_split(AttentionTile<float> const& t, std::int64_t index, float* state) {
     with_rows(t.queries, [&]<int Rows>() {
         static_assert(sizeof(State<Rows>) <= sizeof(float) * attention_state_floats);
-        one_split(t, Queries<Rows>(t), index, *reinterpret_cast<State<Rows>*>(state));
+        State<Rows>& split = *reinterpret_cast<State<Rows>*>(state);
+        Queries<Rows> const queries(t);
+        is_special(t) ? one_split<Rows, true>(t, queries, index, split)
+                      : one_split<Rows, false>(t, queries, index, split);
     });
 }
 
