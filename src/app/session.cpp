@@ -2,6 +2,7 @@
 #include "app/session.h"
 
 #include <cstdlib>
+#include <optional>
 
 #include "base/log.h"
 #include "kernels/batch_invariance.h"
@@ -60,19 +61,41 @@ Session::Session(MpiSession& mpi, RunDeck const& options)
     });
 }
 
+ModelSource::ModelSource(io::IoThread& io, std::string path) : io_(io), path_(std::move(path)) {
+    if (huggingface::is_model_folder(path_)) {
+        folder_ = std::make_shared<huggingface::ModelFolder const>(path_);
+        info_ = folder_->info();
+        config_ = folder_->config();
+        return;
+    }
+    info_ = io::read_checkpoint_info(io, path_);
+    config_ = parse_model_config(info_.model, path_);
+    validate(config_);
+}
+
+void ModelSource::read(Communicator& world, ParameterSet& parameters) const {
+    if (!folder_) return io::read_checkpoint(io_, path_, parameters, nullptr);
+    agree(world, [&] {
+        io::fill_parameters(parameters, [&](ParameterSpec const& parameter, Range rows, float* into) {
+            folder_->read(parameter, rows, into);
+        });
+    });
+}
+
 OpenedModel open_model(Session& session, std::string const& path, std::vector<std::string> const& overrides) {
     OpenedModel opened;
+    std::optional<ModelSource> source;
     agree(session.grid().world(), [&] {
-        opened.info = io::read_checkpoint_info(session.io(), path);
-        opened.config = parse_model_config(opened.info.model, path);
-        validate(opened.config);
+        source.emplace(session.io(), path);
+        opened.info = source->info();
+        opened.config = source->config();
         opened.tokenizer = make_tokenizer(opened.info.tokenizer);
     });
     auto const pieces = static_cast<std::int64_t>(opened.tokenizer->table().pieces.size());
     PrecisionOptions const precision = deck_of_overrides(overrides, opened.info.deck).options.job.precision;
     choose_bits(precision, session.arena().device());
     opened.model = std::make_unique<Model>(session.arena(), opened.config, session.grid(), pieces, precision.compute);
-    io::read_checkpoint(session.io(), path, opened.model->parameters(), nullptr);
+    source->read(session.grid().world(), opened.model->parameters());
     return opened;
 }
 

@@ -9,6 +9,7 @@
 #include "comm/mpi_session.h"
 #include "comm/process_grid.h"
 #include "device/arena.h"
+#include "huggingface/folder.h"
 #include "io/io_thread.h"
 
 namespace selvage {
@@ -33,7 +34,25 @@ class Session {
     std::unique_ptr<io::IoThread> io_;
 };
 
-// A model from a file (a model or a checkpoint) for the commands that use one.
+// A model, a checkpoint, or a Hugging Face folder, before its weights are read.
+class ModelSource {
+  public:
+    // By every rank for itself. Errors: those of reading either.
+    ModelSource(io::IoThread& io, std::string path);
+    io::CheckpointInfo const& info() const { return info_; }
+    ModelConfig const& config() const { return config_; }
+    // Collective over `world`.
+    void read(Communicator& world, ParameterSet& parameters) const;
+
+  private:
+    io::IoThread& io_;
+    std::string path_;
+    std::shared_ptr<huggingface::ModelFolder const> folder_;  // nullptr: a file
+    io::CheckpointInfo info_;
+    ModelConfig config_;
+};
+
+// A model from a file (a model or a checkpoint) or a Hugging Face folder for the commands that use one.
 struct OpenedModel {
     io::CheckpointInfo info;
     ModelConfig config;

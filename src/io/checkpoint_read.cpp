@@ -4,6 +4,7 @@
 
 #include "io/contents.h"
 #include "io/file_reader.h"
+#include "io/folder_group.h"
 #include "io/tokenizer_group.h"
 #include "tensor/host_copy.h"
 
@@ -12,47 +13,47 @@ namespace {
 
 constexpr std::int64_t piece_bytes = std::int64_t{64} << 20;
 
-std::string dataset_name(std::string_view group, Parameter const& parameter) {
-    return fmt::format("{}/{}", group, parameter.spec.name);
+std::string dataset_name(std::string_view group, ParameterSpec const& parameter) {
+    return fmt::format("{}/{}", group, parameter.name);
 }
 
-void check_model(FileReader const& file, ParameterSet const& parameters, std::string_view group) {
+std::vector<std::int64_t> dims_of(ParameterSpec const& parameter) {
+    std::vector<std::int64_t> dims;
+    for (int i = 0; i < parameter.shape.rank(); ++i) dims.push_back(parameter.shape[i]);
+    return dims;
+}
+
+// Parameters, or their specs.
+template <class Parameters>
+void check_model(FileReader const& file, Parameters const& parameters, std::string_view group) {
     std::string const path = file.path().string();
     auto const names = file.names_in(std::string(group));
     std::set<std::string> left(names.begin(), names.end());
-    for (Parameter const& parameter : parameters.parameters()) {
-        if (left.erase(parameter.spec.name) == 0)
-            fail(ExitCode::bad_data, "{} has no {}/{}; it is of another model", path, group, parameter.spec.name);
-        auto const dims = file.dims_of(dataset_name(group, parameter), Element::f32, parameter.spec.shape.rank());
+    for (auto const& parameter : parameters) {
+        ParameterSpec const& spec = spec_of(parameter);
+        if (left.erase(spec.name) == 0)
+            fail(ExitCode::bad_data, "{} has no {}/{}; it is of another model", path, group, spec.name);
+        auto const dims = file.dims_of(dataset_name(group, spec), Element::f32, spec.shape.rank());
         for (std::size_t i = 0; i < dims.size(); ++i)
-            if (dims[i] != parameter.spec.shape[static_cast<int>(i)])
+            if (dims[i] != spec.shape[static_cast<int>(i)])
                 fail(ExitCode::bad_data,
                      "{}: {}/{} has dim {} of {} where the model has shape {}; it is of another model", path, group,
-                     parameter.spec.name, i, dims[i], parameter.spec.shape.text());
+                     spec.name, i, dims[i], spec.shape.text());
     }
     if (!left.empty())
         fail(ExitCode::bad_data, "{} has {}/{}, which the model has not; it is of another model", path, group,
              *left.begin());
 }
 
-std::vector<std::int64_t> dims_of(Parameter const& parameter) {
-    std::vector<std::int64_t> dims;
-    for (int i = 0; i < parameter.spec.shape.rank(); ++i) dims.push_back(parameter.spec.shape[i]);
-    return dims;
-}
+std::int64_t rows_of(ParameterSpec const& parameter) { return parameter.shape.rank() > 0 ? parameter.shape[0] : 1; }
 
-std::int64_t rows_of(Parameter const& parameter) {
-    return parameter.spec.shape.rank() > 0 ? parameter.spec.shape[0] : 1;
-}
-
-// Readers (one per node) take turns at pieces and give them to all; each keeps its part.
-void read_parameters(Communicator& all, FileReader const* file, std::vector<int> const& readers,
-                     ParameterSet& parameters) {
-    std::size_t turn = 0;
+// Calls bring(parameter, rows, values), which fills in whole rows, piece by piece; keeps what this rank holds of them.
+template <class Bring>
+void fill(ParameterSet& parameters, Bring const& bring) {
     std::vector<float> values;
     FloatWriter writer(parameters.values(), parameters.device());
     for (Parameter const& parameter : parameters.parameters()) {
-        std::int64_t const rows = rows_of(parameter);
+        std::int64_t const rows = rows_of(parameter.spec);
         if (parameter.spec.shape.elements() == 0) continue;
         std::int64_t const row_elements = parameter.spec.shape.elements() / rows;
         std::int64_t const step = std::max<std::int64_t>(1, piece_bytes / (4 * row_elements));
@@ -60,21 +61,30 @@ void read_parameters(Communicator& all, FileReader const* file, std::vector<int>
         std::int64_t const first = parameter.offset - parameters.held().begin;  // of the parameter, in values()
         for (std::int64_t begin = 0; begin < rows; begin += step) {
             Range const piece{begin, std::min(rows, begin + step)};
-            values.resize(static_cast<std::size_t>(piece.size() * row_elements));
-            int const reader = readers[turn++ % readers.size()];
-            agree(all, [&] {
-                if (all.rank() == reader)
-                    file->read(dataset_name(parameters_group, parameter), Element::f32, dims_of(parameter), piece,
-                               values.data());
-            });
-            all.broadcast(std::as_writable_bytes(std::span(values)), reader);
             Range const elements{piece.begin * row_elements, piece.end * row_elements};
             Range const part = held_among(place, elements).intersect({-first, parameters.held().size() - first});
+            values.resize(static_cast<std::size_t>(piece.size() * row_elements));
+            bring(parameter.spec, piece, part.size() > 0, std::span(values));
             if (part.size() > 0)
                 writer.write({first + part.begin, first + part.end},
                              [&](float* mine) { copy_from_whole(mine, place, part, values.data(), elements.begin); });
         }
     }
+}
+
+// Readers (one per node) take turns at pieces and give them to all.
+void read_parameters(Communicator& all, FileReader const* file, std::vector<int> const& readers,
+                     ParameterSet& parameters) {
+    std::size_t turn = 0;
+    fill(parameters, [&](ParameterSpec const& parameter, Range piece, bool, std::span<float> values) {
+        int const reader = readers[turn++ % readers.size()];
+        agree(all, [&] {
+            if (all.rank() == reader)
+                file->read(dataset_name(parameters_group, parameter), Element::f32, dims_of(parameter), piece,
+                           values.data());
+        });
+        all.broadcast(std::as_writable_bytes(values), reader);
+    });
 }
 
 // This rank's part of one moment, each rank for itself.
@@ -89,7 +99,7 @@ void read_moment(FileReader const& file, ParameterSet const& parameters, std::st
         Placement const place = placement_on(parameter.spec, parameters.rank());
         Range const held{part.begin - parameter.offset, part.end - parameter.offset};
         // The rows of the file that they are in.
-        std::int64_t const row_elements = parameter.spec.shape.elements() / rows_of(parameter);
+        std::int64_t const row_elements = parameter.spec.shape.elements() / rows_of(parameter.spec);
         std::int64_t const held_of_row = place.rows == 1 ? row_elements : place.columns;
         std::int64_t const first_row = place.rows == 1 ? place.first / row_elements : 0;
         Range const needed{first_row + held.begin / held_of_row,
@@ -98,7 +108,7 @@ void read_moment(FileReader const& file, ParameterSet const& parameters, std::st
         for (std::int64_t begin = needed.begin; begin < needed.end; begin += step) {
             Range const piece{begin, std::min(needed.end, begin + step)};
             rows.resize(static_cast<std::size_t>(piece.size() * row_elements));
-            file.read(dataset_name(group, parameter), Element::f32, dims_of(parameter), piece, rows.data());
+            file.read(dataset_name(group, parameter.spec), Element::f32, dims_of(parameter.spec), piece, rows.data());
             Range const elements{piece.begin * row_elements, piece.end * row_elements};
             Range const taken = held.intersect(held_among(place, elements));
             std::int64_t const first = parameter.offset - shard.begin;  // of the parameter, in `out`
@@ -129,10 +139,10 @@ void read_all(Communicator& all, Path const& path, ParameterSet& parameters, Opt
         if (!reads && shard == nullptr) return;
         file = std::make_unique<FileReader>(path, checksums);
         if (file->format() != "selvage-model" || shard != nullptr) file->expect("selvage-checkpoint");
-        check_model(*file, parameters, parameters_group);
+        check_model(*file, parameters.parameters(), parameters_group);
         if (shard == nullptr) return;
-        check_model(*file, parameters, first_moment_group);
-        check_model(*file, parameters, second_moment_group);
+        check_model(*file, parameters.parameters(), first_moment_group);
+        check_model(*file, parameters.parameters(), second_moment_group);
     });
     read_parameters(all, file.get(), readers, parameters);
     if (shard == nullptr) return;
@@ -169,12 +179,41 @@ CheckpointInfo load_info(FileReader const& file) {
     info.model = *model;
     info.data_digest = file.text_attribute("/", "data_digest").value_or("");
     info.tokenizer = read_tokenizer(file);
+    info.folder = read_folder(file);
     if (file.format() == "selvage-checkpoint") info.state = load_state(file);
     return info;
 }
 
 CheckpointInfo read_checkpoint_info(IoThread& io, Path const& path) {
     return io.call([&] { return load_info(FileReader(path)); });
+}
+
+void fill_parameters(ParameterSet& parameters, RowSource const& source) {
+    parameters.device().synchronize();
+    fill(parameters, [&](ParameterSpec const& parameter, Range piece, bool holds, std::span<float> values) {
+        if (holds) source(parameter, piece, values.data());
+    });
+}
+
+ParameterFile::ParameterFile(IoThread& io, Path const& path, std::vector<ParameterSpec> const& parameters) : io_(io) {
+    io.call([&] {
+        Communicator& all = io.communicator();
+        Checksums const checksums = verify_checksums(path, &all);
+        agree(all, [&] {
+            file_ = std::make_unique<FileReader>(path, checksums);
+            if (file_->format() != "selvage-model") file_->expect("selvage-checkpoint");
+            check_model(*file_, parameters, parameters_group);
+        });
+    });
+}
+
+ParameterFile::~ParameterFile() {
+    io_.call([&] { file_.reset(); });
+}
+
+void ParameterFile::read(ParameterSpec const& parameter, Range rows, float* into) const {
+    io_.call(
+        [&] { file_->read(dataset_name(parameters_group, parameter), Element::f32, dims_of(parameter), rows, into); });
 }
 
 void read_checkpoint(IoThread& io, Path const& path, ParameterSet& parameters, OptimizerShard const* shard) {

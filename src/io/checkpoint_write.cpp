@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "io/file_writer.h"
+#include "io/folder_group.h"
 #include "io/regrouping.h"
 #include "io/tokenizer_group.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 // Bytes of a parameter that a writer holds at a time.
 constexpr std::int64_t piece_bytes = std::int64_t{64} << 20;
+constexpr char const* parameters_description = "a parameter of the model, in its global shape";
 
 struct Writers {
     std::unique_ptr<Communicator> group;  // nullptr on ranks that do not write
@@ -40,10 +42,10 @@ Writers choose_writers(Communicator& all, std::int64_t writers) {
 // A parameter as rows of its first dim, and who writes which of them when.
 class RowPlan {
   public:
-    RowPlan(Parameter const& parameter, std::size_t writers) : parameter_(parameter), writers_(writers) {
-        for (int i = 0; i < parameter.spec.shape.rank(); ++i) dims_.push_back(parameter.spec.shape[i]);
+    RowPlan(ParameterSpec const& parameter, std::size_t writers) : writers_(writers) {
+        for (int i = 0; i < parameter.shape.rank(); ++i) dims_.push_back(parameter.shape[i]);
         rows_ = dims_.empty() ? 1 : dims_[0];
-        row_elements_ = rows_ > 0 ? parameter.spec.shape.elements() / rows_ : 0;
+        row_elements_ = rows_ > 0 ? parameter.shape.elements() / rows_ : 0;
         // Whole chunks, so that no chunk has two writers.
         std::int64_t const chunk_rows = dims_.empty() ? 1 : chunk_shape(dims_, sizeof(float))[0];
         BlockSplit const split(rows_, chunk_rows, static_cast<std::int64_t>(writers));
@@ -72,10 +74,9 @@ class RowPlan {
         }
         return all;
     }
-    Parameter const& parameter() const { return parameter_; }
+    std::int64_t row_elements() const { return row_elements_; }
 
   private:
-    Parameter const& parameter_;
     std::size_t writers_;
     Dims dims_;
     std::int64_t rows_ = 0, row_elements_ = 0, step_ = 1, steps_ = 0;
@@ -97,19 +98,20 @@ void write_state(FileWriter& file, RunState const& state) {
                    {}, &rows);
 }
 
-// One dataset per parameter in `group`. `values(plan, step)` gives this rank's rows of a step; called on every rank.
-template <class Values>
-void write_group(Communicator& all, Writers const& writers, FileWriter* file, ParameterSet const& parameters,
+// One dataset per parameter in `group`. `values(parameter, plan, step)` gives this rank's rows of a step; called on
+// every rank.
+template <class Parameters, class Values>
+void write_group(Communicator& all, Writers const& writers, FileWriter* file, Parameters const& parameters,
                  std::string_view group, std::string const& description, Values&& values) {
-    for (Parameter const& parameter : parameters.parameters()) {
-        RowPlan const plan(parameter, writers.ranks.size());
-        std::string const name = fmt::format("{}/{}", group, parameter.spec.name);
+    for (auto const& parameter : parameters) {
+        RowPlan const plan(spec_of(parameter), writers.ranks.size());
+        std::string const name = fmt::format("{}/{}", group, spec_of(parameter).name);
         Handle dataset;
         agree(all, [&] {
             if (file != nullptr) dataset = file->create_floats(name, {description, "1"}, plan.dims());
         });
         for (std::int64_t step = 0; step < plan.steps(); ++step) {
-            auto const rows = values(plan, step);
+            auto const rows = values(parameter, plan, step);
             agree(all, [&] {
                 if (file == nullptr) return;
                 auto const me = static_cast<std::size_t>(writers.group->rank());
@@ -119,8 +121,8 @@ void write_group(Communicator& all, Writers const& writers, FileWriter* file, Pa
     }
 }
 
-std::int64_t content_bytes(CheckpointInfo const& info, ParameterSet const& parameters, bool with_moments) {
-    return parameters.element_count() * 4 * (with_moments ? 3 : 1) + tokenizer_bytes(info.tokenizer) +
+std::int64_t content_bytes(CheckpointInfo const& info, std::int64_t floats) {
+    return floats * 4 + tokenizer_bytes(info.tokenizer) + folder_bytes(info.folder) +
            static_cast<std::int64_t>(info.deck.size() + info.model.size());
 }
 
@@ -130,11 +132,12 @@ void write_shards(Communicator& all, Writers const& writers, FileWriter* file, P
     Regrouping regrouping(all, writers.ranks, parameters, {held, parameters.rank()});
     auto const write = [&](TensorView mine, std::string_view group, std::string const& description) {
         FloatReader reader(mine, parameters.device());
-        write_group(all, writers, file, parameters, group, description, [&](RowPlan const& plan, std::int64_t step) {
-            return regrouping.bring(reader, plan.parameter(), plan.elements(step));
-        });
+        write_group(all, writers, file, parameters.parameters(), group, description,
+                    [&](Parameter const& parameter, RowPlan const& plan, std::int64_t step) {
+                        return regrouping.bring(reader, parameter, plan.elements(step));
+                    });
     };
-    write(values, parameters_group, "a parameter of the model, in its global shape");
+    write(values, parameters_group, parameters_description);
     if (moments == nullptr) return;
     write(moments->first_moment, first_moment_group, "AdamW's running mean of the gradient");
     write(moments->second_moment, second_moment_group, "AdamW's running mean of the squared gradient");
@@ -145,6 +148,7 @@ CheckpointInfo agreed_info(Communicator& all, CheckpointInfo info) {
     info.deck = broadcast_text(all, std::move(info.deck), 0);
     info.model = broadcast_text(all, std::move(info.model), 0);
     info.data_digest = broadcast_text(all, std::move(info.data_digest), 0);
+    info.folder = agreed_folder(all, std::move(info.folder));
     RunState& state = info.state;
     std::vector<std::int64_t> numbers = {
         state.step,   state.round,         static_cast<std::int64_t>(state.phase),
@@ -161,24 +165,24 @@ CheckpointInfo agreed_info(Communicator& all, CheckpointInfo info) {
     return info;
 }
 
-std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const& given, ParameterSet const& parameters,
-                       Range held, TensorView values, OptimizerShard const* shard, std::int64_t writers_wanted) {
-    CheckpointInfo const info = agreed_info(all, given);
-    Writers const writers = choose_writers(all, writers_wanted);
+// Opens the file on the writers, with all that is in it beside floats. nullptr on other ranks. Collective.
+std::unique_ptr<FileWriter> start_file(Communicator& all, Writers const& writers, Path const& path,
+                                       CheckpointInfo const& info, bool is_checkpoint, std::int64_t floats,
+                                       std::int64_t datasets) {
     std::unique_ptr<FileWriter> file;
-    std::int64_t const datasets = 16 + static_cast<std::int64_t>(parameters.parameters().size()) * (shard ? 3 : 1);
+    datasets += 16 + static_cast<std::int64_t>(info.folder.files.size());
     agree(all, [&] {
         if (!writers.group) return;
         file = std::make_unique<FileWriter>(
-            path, shard != nullptr ? "selvage-checkpoint" : "selvage-model",
-            FileWriter::Options{writers.group.get(),
-                                expected_file_bytes(content_bytes(info, parameters, shard != nullptr), datasets)});
+            path, is_checkpoint ? "selvage-checkpoint" : "selvage-model",
+            FileWriter::Options{writers.group.get(), expected_file_bytes(content_bytes(info, floats), datasets)});
         Attributes attributes;
         attributes.text["model"] = info.model;
         if (!info.data_digest.empty()) attributes.text["data_digest"] = info.data_digest;
         file->root_attributes(info.deck, attributes);
         write_tokenizer(*file, info.tokenizer);
-        if (shard != nullptr) {
+        if (!info.folder.empty()) write_folder(*file, info.folder);
+        if (is_checkpoint) {
             write_state(*file, info.state);
             for (std::string const group :
                  {"/optimizer", "/optimizer/first_moment", "/optimizer/second_moment", "/optimizer/master"})
@@ -186,6 +190,16 @@ std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const
         }
         file->group(std::string(parameters_group));
     });
+    return file;
+}
+
+std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const& given, ParameterSet const& parameters,
+                       Range held, TensorView values, OptimizerShard const* shard, std::int64_t writers_wanted) {
+    CheckpointInfo const info = agreed_info(all, given);
+    Writers const writers = choose_writers(all, writers_wanted);
+    std::int64_t const groups = shard != nullptr ? 3 : 1;
+    auto const file = start_file(all, writers, path, info, shard != nullptr, groups * parameters.element_count(),
+                                 groups * static_cast<std::int64_t>(parameters.parameters().size()));
     write_shards(all, writers, file.get(), parameters, held, values, shard);
     std::int64_t bytes = 0;
     agree(all, [&] {
@@ -198,6 +212,26 @@ std::int64_t write_all(Communicator& all, Path const& path, CheckpointInfo const
         bytes = file->commit();
     });
     return max_over(all, bytes);
+}
+
+void write_from_source(Communicator& all, Path const& path, CheckpointInfo const& given,
+                       std::vector<ParameterSpec> const& parameters, RowSource const& source) {
+    CheckpointInfo const info = agreed_info(all, given);
+    Writers const writers = choose_writers(all, all.size());
+    std::int64_t floats = 0;
+    for (ParameterSpec const& parameter : parameters) floats += parameter.shape.elements();
+    auto const file = start_file(all, writers, path, info, false, floats, static_cast<std::int64_t>(parameters.size()));
+    auto const me = static_cast<std::size_t>(writers.group->rank());
+    write_group(all, writers, file.get(), parameters, parameters_group, parameters_description,
+                [&](ParameterSpec const& parameter, RowPlan const& plan, std::int64_t step) {
+                    Range const rows = plan.rows(me, step);
+                    std::vector<float> values(static_cast<std::size_t>(rows.size() * plan.row_elements()));
+                    agree(all, [&] {
+                        if (!values.empty()) source(parameter, rows, values.data());
+                    });
+                    return values;
+                });
+    agree(all, [&] { file->commit(); });
 }
 
 }  // namespace
@@ -217,6 +251,11 @@ void write_model(IoThread& io, Path const& path, CheckpointInfo const& info, Par
         if (all.split(parameters.rank(), all.rank())->rank() != 0 && parameters.is_whole()) held = {};
         write_all(all, path, info, parameters, held, parameters.values_of(held), nullptr, 0);
     });
+}
+
+void write_model(IoThread& io, Path const& path, CheckpointInfo const& info,
+                 std::vector<ParameterSpec> const& parameters, RowSource const& source) {
+    io.call([&] { write_from_source(io.communicator(), path, info, parameters, source); });
 }
 
 }  // namespace selvage::io

@@ -5,7 +5,9 @@
 // Errors: missing_input (no such file), bad_data (foreign, truncated, damaged: which dataset), io (cannot write: why).
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,6 +21,7 @@
 namespace selvage::io {
 
 using Path = std::filesystem::path;
+class FileReader;
 
 // Small root attributes that a kind of file carries beside the common ones.
 struct Attributes {
@@ -96,12 +99,21 @@ struct OptimizerShard {
     TensorView first_moment;
     TensorView second_moment;
 };
+// What a model brings along from the Hugging Face folder that it was imported from, so that it can go back into one;
+// empty where it was not.
+struct FolderContents {
+    std::map<std::string, std::string> files;   // by name: the bytes; config.json is one of them, weights are not
+    std::map<std::string, std::string> dtypes;  // by tensor: F32, F16 or BF16
+    bool empty() const { return files.empty() && dtypes.empty(); }
+    bool operator==(FolderContents const&) const = default;
+};
 struct CheckpointInfo {
     std::string deck;   // effective text
     std::string model;  // TOML of the model's configuration
     TokenizerTable tokenizer;
     RunState state;
     std::string data_digest;  // of the training examples (Corpus::digest); "" in a model
+    FolderContents folder;
 };
 // Collective over `ranks`, in a job of the I/O thread: every rank calls it with the same path, parameters (whose values
 // it does not touch) and tokenizer, and with its own shard; the rest of `info` is taken from rank 0. `values`: elements
@@ -112,6 +124,14 @@ std::int64_t write_checkpoint(Communicator& ranks, Path const& path, CheckpointI
                               std::int64_t writers);
 // A model: no moments, no state. Collective, one writer per node.
 void write_model(IoThread& io, Path const& path, CheckpointInfo const& info, ParameterSet const& parameters);
+// Rows (of the first dim; of a scalar the one) of a parameter, from wherever they come.
+using RowSource = std::function<void(ParameterSpec const& parameter, Range rows, float* into)>;
+// A model that is never whole in one process: collective, every rank writes its part of each parameter, asking `source`
+// for some rows at a time (on the I/O thread).
+void write_model(IoThread& io, Path const& path, CheckpointInfo const& info,
+                 std::vector<ParameterSpec> const& parameters, RowSource const& source);
+// What this rank holds of the parameters, some rows at a time. By the calling rank alone.
+void fill_parameters(ParameterSet& parameters, RowSource const& source);
 
 // The texts and the state of a model or checkpoint, without its parameters (a model has no state). Verifies the file.
 // By the calling rank alone.
@@ -119,6 +139,20 @@ CheckpointInfo read_checkpoint_info(IoThread& io, Path const& path);
 // Fills `parameters` and, where `shard` is given, the moments (error if the file is a model). Collective; the saving
 // job's ranks and grid do not matter. Error bad_data names a parameter that is missing or has another shape.
 void read_checkpoint(IoThread& io, Path const& path, ParameterSet& parameters, OptimizerShard const* shard);
+
+// The parameters of a model or checkpoint, some rows at a time.
+class ParameterFile {
+  public:
+    // Collective; verifies the file, and that it has these parameters and no others (errors as read_checkpoint's).
+    ParameterFile(IoThread& io, Path const& path, std::vector<ParameterSpec> const& parameters);
+    ~ParameterFile();
+    // By the calling rank alone.
+    void read(ParameterSpec const& parameter, Range rows, float* into) const;
+
+  private:
+    IoThread& io_;
+    std::unique_ptr<FileReader> file_;
+};
 
 // Names in `folder` of the form step-NNNNNNNN.h5, newest first.
 std::vector<Path> list_checkpoints(Path const& folder);

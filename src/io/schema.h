@@ -64,7 +64,10 @@ Column const& column_of(std::string_view format, std::string_view name);
 std::vector<Column> const& metric_columns();
 std::vector<Column> const& position_columns();
 
-// The groups whose datasets are parameters, in their order.
+// What a model brings along from the folder that it was imported from; then groups whose datasets are parameters.
+constexpr std::string_view folder_group = "/huggingface";
+constexpr std::string_view folder_files_group = "/huggingface/files";
+constexpr std::string_view folder_dtypes = "/huggingface/dtypes";
 constexpr std::string_view parameters_group = "/parameters";
 constexpr std::string_view first_moment_group = "/optimizer/first_moment";
 constexpr std::string_view second_moment_group = "/optimizer/second_moment";

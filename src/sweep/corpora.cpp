@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sweep/corpora.h"
 
-#include <string>
 #include <vector>
 
 #include "base/error.h"
@@ -21,6 +20,14 @@ Corpora open_corpora(io::IoThread& io, DataOptions const& options, std::int64_t 
                  "again with one");
     corpora.tokenizer = make_tokenizer(corpora.train.tokenizer());
     return corpora;
+}
+
+void check_same_data(Corpus const& train, std::string const& digest, io::Path const& checkpoint) {
+    if (digest.empty() || digest == train.digest()) return;
+    fail(ExitCode::bad_data,
+         "data.train is not what {} was trained on (another content under the same name); put the old files back, "
+         "or use another --out, or --resume never to start again",
+         checkpoint.string());
 }
 
 }  // namespace selvage

@@ -84,26 +84,18 @@ class RunLoop {
     void load() {
         if (job_.start_from) {
             io::CheckpointInfo const info = io::read_checkpoint_info(io_, *job_.start_from);
-            check_same_data(info.data_digest);
+            check_same_data(corpora_.train, info.data_digest, *job_.start_from);
             state_ = info.state;
             auto& optimizer = trainer_.optimizer();
             io::OptimizerShard const shard = optimizer_shard(optimizer);
             io::read_checkpoint(io_, *job_.start_from, model_.parameters(), &shard);
             if (state_.phase == io::Phase::finished && state_.round <= options_.run.rounds)
                 state_.phase = io::Phase::generate;
-        } else if (!job_.initial_model.empty()) {
-            io::read_checkpoint(io_, job_.initial_model, model_.parameters(), nullptr);
+        } else if (job_.initial_weights) {
+            job_.initial_weights(model_.parameters());
         } else {
             model_.parameters().initialise(options_.run.seed, options_.train.threads_per_rank);
         }
-    }
-
-    void check_same_data(std::string const& digest) const {
-        if (digest.empty() || digest == corpora_.train.digest()) return;
-        fail(ExitCode::bad_data,
-             "data.train is not what {} was trained on (another content under the same name); put the old files back, "
-             "or use another --out, or --resume never to start again",
-             job_.start_from->string());
     }
 
     static io::OptimizerShard optimizer_shard(ShardedAdamW& optimizer) {
@@ -411,7 +403,7 @@ class RunLoop {
 
     void checkpoint() {
         checkpoints_->start({job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_,
-                             corpora_.train.digest()});
+                             corpora_.train.digest(), job_.folder});
     }
 
     void add(io::SweepRow const& row) {

@@ -2,6 +2,7 @@
 #pragma once
 // The loop over rounds: evaluate, then for each round generate, weave, train, evaluate; checkpoints between.
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -17,7 +18,9 @@ struct Job {
     std::string effective_deck;
     std::string lasting_deck;  // without the keys that may differ when a run goes on
     ModelConfig model;
-    std::string initial_model;           // a model or checkpoint whose weights the run starts from; "": random weights
+    // Fills in the weights that the run starts from; collective. Empty: random weights.
+    std::function<void(ParameterSet&)> initial_weights;
+    io::FolderContents folder;           // that the model came from, for its checkpoints; on rank 0
     std::optional<io::Path> start_from;  // a checkpoint to go on from
     std::string batch_variance;          // for the run log: what precision.batch_invariant = false means here, or ""
 };

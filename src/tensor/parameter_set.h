@@ -57,6 +57,10 @@ struct Parameter {
     Shape shape;              // of what this rank holds
 };
 
+// For code that takes either.
+inline ParameterSpec const& spec_of(Parameter const& parameter) { return parameter.spec; }
+inline ParameterSpec const& spec_of(ParameterSpec const& spec) { return spec; }
+
 // 128 bits; sums wrap around.
 struct Checksum {
     std::uint64_t low = 0, high = 0;

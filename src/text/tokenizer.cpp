@@ -125,6 +125,10 @@ std::unique_ptr<Tokenizer> open_tokenizer(std::string const& name) {
     return text::make_sentencepiece(text::read_file(name), name);
 }
 
+std::unique_ptr<Tokenizer> open_sentencepiece(std::string model, std::string const& where) {
+    return text::make_sentencepiece(std::move(model), where);
+}
+
 std::unique_ptr<Tokenizer> make_tokenizer(TokenizerTable table) {
     text::check_table(table);
     std::unique_ptr<Tokenizer> made;

@@ -56,6 +56,8 @@ class Tokenizer {
 // `name` is "bytes" or the path of a sentencepiece .model file.
 // Errors: missing_input (no such file), bad_data (not a sentencepiece model).
 std::unique_ptr<Tokenizer> open_tokenizer(std::string const& name);
+// Of the bytes of such a file; `where` opens error messages.
+std::unique_ptr<Tokenizer> open_sentencepiece(std::string model, std::string const& where);
 std::unique_ptr<Tokenizer> make_tokenizer(TokenizerTable table);
 
 }  // namespace selvage

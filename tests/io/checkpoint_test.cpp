@@ -162,6 +162,7 @@ TEST_F(Checkpoint, InfoComesBack) {
         EXPECT_EQ(read.model, expected.model);
         EXPECT_EQ(read.tokenizer, expected.tokenizer);
         EXPECT_EQ(read.tokenizer.phrases, expected.tokenizer.phrases);
+        EXPECT_EQ(read.folder, expected.folder);
         EXPECT_EQ(read.state.step, expected.state.step);
         EXPECT_EQ(read.state.round, expected.state.round);
         EXPECT_EQ(read.state.phase, expected.state.phase);
@@ -175,7 +176,7 @@ TEST_F(Checkpoint, RankZeroKnowsTheState) {
     on(world->size(), [&](Communicator& group, IoThread& io) {
         Model model(&group);
         CheckpointInfo info = checkpoint_info();
-        if (group.rank() != 0) info.state = {};
+        if (group.rank() != 0) info.state = {}, info.folder = {};
         model.write(io, folder / "a.h5", info, model.shard(), group.size());
         EXPECT_EQ(read_checkpoint_info(io, folder / "a.h5").state.table_rows, checkpoint_info().state.table_rows);
         EXPECT_EQ(read_checkpoint_info(io, folder / "a.h5").state.step, 400);
@@ -196,6 +197,37 @@ TEST_F(Checkpoint, AModelHasNoMoments) {
         EXPECT_EQ(outcome.code, ExitCode::bad_data);
         EXPECT_THAT(outcome.message, HasSubstr("selvage-checkpoint"));
         EXPECT_EQ(read_checkpoint_info(io, path).model, checkpoint_info().model);
+    });
+}
+
+// Rows from anywhere, which no rank has all of, make the same file; and come out of it again.
+TEST_F(Checkpoint, AModelFromRows) {
+    on(world->size(), [&](Communicator& group, IoThread& io) {
+        Model model(&group);
+        Path const path = folder / "rows.h5", plain = folder / "plain.h5";
+        write_model(io, plain, checkpoint_info(), model.parameters());
+        std::vector<ParameterSpec> specs;
+        for (Parameter const& parameter : model.parameters().parameters()) specs.push_back(parameter.spec);
+        auto const place = [](ParameterSpec const& spec, Range rows) {
+            std::int64_t const width = spec.shape.elements() / spec.shape[0];
+            return Range{rows.begin * width, rows.end * width};
+        };
+        write_model(io, path, checkpoint_info(), specs, [&](ParameterSpec const& spec, Range rows, float* into) {
+            Range const here = place(spec, rows);
+            std::copy_n(model.parameters().value(spec.name).as<float>() + here.begin, here.size(), into);
+        });
+        if (group.rank() == 0) {
+            check_file(io, path);
+            EXPECT_TRUE(content_of(io, path) == content_of(io, plain));
+        }
+        world->barrier();
+        ParameterFile const file(io, path, specs);
+        model.parameters().initialise(6);
+        fill_parameters(model.parameters(),
+                        [&](ParameterSpec const& spec, Range rows, float* into) { file.read(spec, rows, into); });
+        EXPECT_TRUE(model.is_whole());
+        specs.pop_back();
+        EXPECT_EQ(outcome_of([&] { ParameterFile(io, path, specs); }).code, ExitCode::bad_data);
     });
 }
 

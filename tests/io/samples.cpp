@@ -107,6 +107,9 @@ CheckpointInfo checkpoint_info() {
     info.model = "layers = 2\nhidden = 37\n";
     info.tokenizer = tokenizer();
     info.state = {400, 3, Phase::train, 1234, 17, {{"steps", 400}, {"sweeps", 9}, {"evaluations", 3}}};
+    info.folder.files = {
+        {"config.json", "{\"model_type\": \"none\"}\n"}, {"empty", ""}, {"with space.bin", std::string("\0\xff\n", 3)}};
+    info.folder.dtypes = {{"model.norm.weight", "F16"}, {"a tensor with spaces", "BF16"}};
     return info;
 }
 

@@ -22,7 +22,7 @@ LIBRARIES = {
     "sentencepiece": (r"sentencepiece\w*\.h", {"text"}),
     "spdlog": (r"spdlog/.*", {"base"}),
     "xxHash": (r"xxh\w*\.h", {"base"}),
-    "Boost.JSON": (r"boost/json\W.*", {"data"}),
+    "Boost.JSON": (r"boost/json\W.*", {"data", "huggingface", "io"}),
     "Boost.Context": (r"boost/context\W.*", {"device"}),
     "Boost.Program_options": (r"boost/program_options\W.*", {"app"}),
 }

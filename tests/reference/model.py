@@ -5,21 +5,18 @@
   python3 model.py --draw    draws weights and batch too
 
 Needs numpy and torch (written with 2.15). The model is written a second time here, from the papers' formulas in plain
-tensor operations, one sequence after the other: nothing is packed, paged or blocked.
-
-A file is little-endian: "SELVREF1", int32 number of tensors; each int32 name length, name, int32 type (0 float32,
-1 float64, 2 int32, 3 bytes), int32 rank, rank int64 dims, data.
+tensor operations, one sequence after the other: nothing is packed, paged or blocked. Files are those of reference_file.py.
 """
 import math
 import pathlib
-import struct
 import sys
 
 import numpy as np
 import torch
 
+from reference_file import read, write
+
 FOLDER = pathlib.Path(__file__).parent
-TYPES = [np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i4"), np.dtype("u1")]
 
 BASE = dict(layers=2, hidden=16, heads=4, kv_heads=4, head_size=4, ffn=24, vocabulary=40, norm="rmsnorm",
             norm_epsilon=1e-5, activation="swiglu", rotary_base=10000.0, rotary_fraction=1.0, tied=True,
@@ -60,32 +57,6 @@ CONFIGS = {
                                   output_bias=True, rotary_fraction=0.5, attention_softcap=2.0),
 }
 LENGTHS = [70, 1, 13, 130, 5]  # across the 64-token pages
-
-
-def read(path):
-    data = path.read_bytes()
-    assert data[:8] == b"SELVREF1", path
-    (count,), at, tensors = struct.unpack_from("<i", data, 8), 12, {}
-    for _ in range(count):
-        (length,) = struct.unpack_from("<i", data, at)
-        name = data[at + 4:at + 4 + length].decode()
-        kind, rank = struct.unpack_from("<ii", data, at + 4 + length)
-        at += 12 + length
-        dims = struct.unpack_from(f"<{rank}q", data, at)
-        at += 8 * rank
-        size = math.prod(dims)
-        tensors[name] = np.frombuffer(data, TYPES[kind], size, at).reshape(dims)
-        at += size * TYPES[kind].itemsize
-    return tensors
-
-
-def write(path, tensors):
-    with open(path, "wb") as file:
-        file.write(b"SELVREF1" + struct.pack("<i", len(tensors)))
-        for name, array in tensors.items():
-            file.write(struct.pack("<i", len(name)) + name.encode())
-            file.write(struct.pack("<ii", TYPES.index(array.dtype), array.ndim))
-            file.write(struct.pack(f"<{array.ndim}q", *array.shape) + array.tobytes())
 
 
 def shapes(c):

@@ -8,7 +8,7 @@ import time
 
 from support import JobTest, command, h5py, numpy, program, unittest
 
-COMMANDS = ("run", "check", "prepare", "generate", "evaluate", "score", "info")
+COMMANDS = ("run", "check", "prepare", "generate", "evaluate", "score", "info", "import", "export")
 
 
 class Help(unittest.TestCase):
@@ -22,7 +22,8 @@ class Help(unittest.TestCase):
                                "--max-tokens"],
                    "generate": ["--prompt", "--prompt-ids", "--begin", "--data", "--output", "--turns", "--set"],
                    "evaluate": ["--set"],
-                   "score": ["--data", "--output", "--set"], "info": []}
+                   "score": ["--data", "--output", "--set"], "info": [], "import": ["--ignore", "--end-of-answer"],
+                   "export": ["--dtype", "--shard-mib"]}
         for name in COMMANDS:
             code, output, _ = program([name, "--help"])
             self.assertEqual(code, 0)

@@ -10,8 +10,8 @@
 namespace selvage {
 
 std::vector<Command> all_commands() {
-    return {run_command(),      check_command(), prepare_command(), generate_command(),
-            evaluate_command(), score_command(), info_command()};
+    return {run_command(),   check_command(), prepare_command(), generate_command(), evaluate_command(),
+            score_command(), info_command(),  import_command(),  export_command()};
 }
 
 std::string version_text() {

@@ -23,6 +23,8 @@ Command generate_command();
 Command evaluate_command();
 Command score_command();
 Command info_command();
+Command import_command();
+Command export_command();
 
 std::string version_text();
 

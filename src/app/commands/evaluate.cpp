@@ -63,7 +63,7 @@ int evaluate_file(MpiSession& mpi, Arguments const& arguments) {
 
 Command evaluate_command() {
     return {{"evaluate",
-             "MODEL.h5 DECK",
+             "MODEL DECK",
              2,
              2,
              "one evaluation sweep on the deck's held-out data, as a table with 95% intervals (parallel)",

@@ -262,10 +262,11 @@ int generate(MpiSession& mpi, Arguments const& arguments) {
 
 Command generate_command() {
     return {{"generate",
-             "MODEL.h5",
+             "MODEL",
              1,
              1,
-             "answers: to standard output for one prompt, to a drafts file for many (parallel)",
+             "answers of a model, a checkpoint or a Hugging Face folder: to standard output for one prompt, to a "
+             "drafts file for many (parallel)",
              {{"prompt", "TEXT", "one prompt; its answer goes to standard output as it comes"},
               {"prompt-ids", "\"N N ...\"", "the same, the prompt as token ids (for tokenizers of other libraries)"},
               {"begin", "", "put the tokenizer's begin token in front of the prompt, as prepare --begin does"},

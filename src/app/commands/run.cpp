@@ -44,17 +44,14 @@ RunDeck options_of(std::string const& effective_deck, io::Path const& file) {
 }
 
 // The deck once more, with what the first start fixed (run.schedule_rounds) and what model.from says.
-LoadedDeck final_deck(Session& session, std::string const& path, std::vector<std::string> overrides,
-                      LoadedDeck const& first, Start const& start) {
+LoadedDeck final_deck(std::string const& path, std::vector<std::string> overrides, LoadedDeck const& first,
+                      Start const& start, ModelSource const* source) {
     if (first.options.job.run.schedule_rounds == 0) {
         std::int64_t schedule_rounds = first.options.job.run.rounds;
         if (start.checkpoint) schedule_rounds = options_of(start.deck, *start.checkpoint).job.run.schedule_rounds;
         overrides.push_back(fmt::format("run.schedule_rounds={}", schedule_rounds));
     }
-    if (first.options.model_from.empty()) return load_deck(path, overrides, nullptr);
-    ModelConfig const model = parse_model_config(io::read_checkpoint_info(session.io(), first.options.model_from).model,
-                                                 first.options.model_from);
-    return load_deck(path, overrides, &model);
+    return load_deck(path, overrides, source != nullptr ? &source->config() : nullptr);
 }
 
 std::string done_text(Session& session, Job const& job) {
@@ -84,16 +81,23 @@ int run(MpiSession& mpi, Arguments const& arguments) {
 
     Job job;
     agree(world, [&] {
-        LoadedDeck loaded = final_deck(session, deck_path, overrides, first, start);
+        std::shared_ptr<ModelSource const> source;
+        if (!first.options.model_from.empty())
+            source = std::make_shared<ModelSource const>(session.io(), first.options.model_from);
+        LoadedDeck loaded = final_deck(deck_path, overrides, first, start, source.get());
         job.options = loaded.options.job;
         job.effective_deck = loaded.deck.effective(false);
         job.lasting_deck = lasting_part(job.effective_deck);
         job.model = loaded.options.model;
-        job.initial_model = loaded.options.model_from;
+        if (source) {
+            job.initial_weights = [source, &world](ParameterSet& parameters) { source->read(world, parameters); };
+            job.folder = source->info().folder;
+        }
         job.batch_variance = session.batch_variance();
         job.start_from = start.checkpoint;
         if (!start.checkpoint) return;
         check_same_deck(start.deck, job.effective_deck, *start.checkpoint);
+        if (session.is_root()) job.folder = io::read_checkpoint_info(session.io(), *start.checkpoint).folder;
         std::int64_t const old_rounds = options_of(start.deck, *start.checkpoint).job.run.rounds;
         if (job.options.run.rounds < old_rounds)
             fail(ExitCode::bad_data,

@@ -86,7 +86,7 @@ int score(MpiSession& mpi, Arguments const& arguments) {
 
 Command score_command() {
     return {{"score",
-             "MODEL.h5",
+             "MODEL",
              1,
              1,
              "log-probability of every token of the data under teacher forcing (parallel)",
