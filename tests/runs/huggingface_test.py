@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of the transformers library: in, out again bit for bit, generated from, trained from; and bad ones."""
 import json
-import os
 import pathlib
 import shutil
 import struct
@@ -12,7 +11,8 @@ import tempfile
 from support import SELVAGE, JobTest, h5py, numpy, program, unittest
 
 FOLDERS = pathlib.Path(__file__).resolve().parents[1] / "reference" / "huggingface"
-sys.path.append(str(FOLDERS.parent))
+sys.path += [str(FOLDERS.parent), str(FOLDERS.parents[1] / "support")]
+from packages import interpreter_with  # noqa: E402
 from reference_file import read  # noqa: E402
 
 CASES = sorted(path.name for path in FOLDERS.iterdir() if path.is_dir())
@@ -36,10 +36,6 @@ def tensors(folder):
 
 def others(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if "safetensors" not in path.name}
-
-
-def has_transformers(python):
-    return subprocess.run([python, "-c", "import transformers, torch"], capture_output=True).returncode == 0
 
 
 class Folders(JobTest):
@@ -221,12 +217,12 @@ class HuggingFace(Folders):
 
 
 class Live(Folders):
-    """With the library itself, where it is installed (SELVAGE_TORCH_PYTHON names a Python that has it)."""
+    """With the library itself, where it is installed (SELVAGE_PYTHON_PACKAGES may name a Python that has it)."""
 
     def test_transformers_reads_what_was_exported(self):
-        python = os.environ.get("SELVAGE_TORCH_PYTHON", sys.executable)
-        if not has_transformers(python):
-            self.skipTest(f"{python} has no torch and transformers")
+        python = interpreter_with("torch", "transformers")
+        if python is None:
+            self.skipTest("no Python with torch and transformers here; SELVAGE_PYTHON_PACKAGES may name one")
         script = FOLDERS.parent / "huggingface_same.py"
         pairs = []
         for case in CASES:
@@ -244,8 +240,7 @@ class Readme(unittest.TestCase):
         page = (root / "README.md").read_text(encoding="utf-8").partition("\n## Fine-tune your model\n")[2].partition("\n## ")[0]
         lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]
         self.assertIn("selvage export", "".join(lines))
-        python = os.environ.get("SELVAGE_TORCH_PYTHON", sys.executable)
-        has_library = has_transformers(python)
+        python = interpreter_with("torch", "transformers")
         with tempfile.TemporaryDirectory(prefix="selvage-page-") as name:
             folder = pathlib.Path(name)
             (folder / "inputs").symlink_to(root / "inputs")
@@ -253,7 +248,7 @@ class Readme(unittest.TestCase):
             (folder / "build" / "cpu" / "selvage").symlink_to(SELVAGE)
             for line in lines:
                 needs_library = "transformers" in line
-                if needs_library and not has_library:
+                if needs_library and python is None:
                     continue
                 line = line.replace("python3", python if needs_library else sys.executable)
                 result = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, timeout=200)
