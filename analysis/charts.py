@@ -321,7 +321,7 @@ def checkpoints(axes, groups):
     drawn = False
     for i, group in enumerate(groups):
         for run in group.runs:
-            steps, _, seconds = run.checkpoints()
+            steps, seconds = run.checkpoints["step"], run.checkpoints["stall_seconds"]
             if len(steps):
                 axes.vlines(steps, 0, seconds, color=color(i), linewidth=0.9)
                 axes.plot(steps, seconds, "o", color=color(i),

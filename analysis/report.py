@@ -300,13 +300,13 @@ def _deck(run, is_only):
 
 def _events(run):
     rows = [(kind, time, text) for time, kind, text in run.events]
-    steps, sizes, seconds = run.checkpoints()
+    sizes, stalls, writing = (run.checkpoints[name] for name in ("bytes", "stall_seconds", "write_seconds"))
     note = ""
-    if len(steps):
+    if len(sizes):
         note = (
-            f'<p class="note">{len(steps)} checkpoints of {sizes[-1] / 2**20:.1f} MiB held the run up for '
-            f'{seconds.sum():.2f} s in all, '
-            f"{seconds.max():.2f} s at the longest.</p>")
+            f'<p class="note">{len(sizes)} checkpoints of {sizes[-1] / 2**20:.1f} MiB held the run up for '
+            f"{stalls.sum():.2f} s in all, {stalls.max():.2f} s at the longest, and were written at "
+            f"{numpy.median(sizes / writing) / 1e6:.0f} MB/s.</p>")
     shown = rows if len(rows) <= 200 else rows[:20] + rows[-180:]
     table = _table(("kind", "time", "event"), shown, words=3)
     return f"<details><summary>Events of {html.escape(run.folder.name)} ({len(rows)})</summary>{note}{table}</details>"

@@ -2,7 +2,6 @@
 """A run's output folder: its log as arrays, its deck, and where its other files are."""
 import dataclasses
 import pathlib
-import re
 import tomllib
 
 import numpy
@@ -12,8 +11,7 @@ from .files import SelvageFile
 
 STEP_COLUMNS = ("step", "round", "loss", "grad_norm", "learning_rate", "target_tokens", "seconds")
 SWEEP_COLUMNS = ("kind", "round", "tokens", "examples", "repeated", "left_over", "seconds", "busy")
-CHECKPOINT = re.compile(r"step (\d+): ([\d.]+) (B|KiB|MiB|GiB|TiB) in ([\d.]+) s")
-UNIT = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+CHECKPOINT_COLUMNS = ("step", "bytes", "stall_seconds", "write_seconds")
 
 
 @dataclasses.dataclass
@@ -60,6 +58,10 @@ class Run:
                 for name in file.names("/evaluations") if not name.endswith("_by_position")}
             events = self._columns(file, "/events", ("time", "kind", "text"))
             self.events = list(zip(*(events[name].tolist() for name in ("time", "kind", "text"))))
+            # Of each that was written: the step, bytes, and seconds that the run waited and that the writing took.
+            self.checkpoints = {name: numpy.array([]) for name in CHECKPOINT_COLUMNS}
+            if file.names("/checkpoints"):
+                self.checkpoints = self._columns(file, "/checkpoints", CHECKPOINT_COLUMNS)
             self.memory = {}
             if file.names("/memory"):
                 memory = self._columns(file, "/memory", ("name", "bytes"))
@@ -167,12 +169,6 @@ class Run:
 
     def tokens_of(self, kind):
         return int(self.sweep_rounds(kind, "tokens")[1].sum())
-
-    def checkpoints(self):
-        """(steps, bytes, seconds) of the checkpoint events, arrays of one length."""
-        found = [CHECKPOINT.search(text) for _, kind, text in self.events if kind == "checkpoint"]
-        rows = [(int(m[1]), float(m[2]) * UNIT[m[3]], float(m[4])) for m in found if m]
-        return tuple(numpy.array(column) for column in zip(*rows)) if rows else (numpy.array([]),) * 3
 
     def round_files(self, part):
         """Round -> path of "drafts" or "woven" files, as far as they are written."""

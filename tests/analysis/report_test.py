@@ -57,8 +57,10 @@ class SmallRun(JobTest):
             numpy.testing.assert_array_equal(self.run_of.steps["loss"], file["steps/loss"][()])
             numpy.testing.assert_array_equal(self.run_of.metric("gap").low, file["evaluations/gap/low"][()])
             self.assertEqual(self.run_of.sweeps["kind"].tolist(), [kind.decode() for kind in file["sweeps/kind"][()]])
-            self.assertEqual(len(self.run_of.checkpoints()[0]),
+            self.assertEqual(len(self.run_of.checkpoints["step"]),
                              sum(kind == b"checkpoint" for kind in file["events/kind"][()]))
+            numpy.testing.assert_array_equal(self.run_of.checkpoints["stall_seconds"],
+                                             file["checkpoints/stall_seconds"][()])
         self.assertEqual((self.run_of.method, self.run_of.state, self.run_of.seed),
                          ("none, bash forced, rac, both", "finished", 7))
 
