@@ -83,8 +83,7 @@ struct World {
     }
 
     EvaluationResult run(EvaluationCalls const& calls = {}) {
-        return evaluate(arena, grid, model, corpus, *tokenizer, marker, options, generation, context, 11, 40, 2,
-                        calls);
+        return evaluate(arena, grid, model, corpus, *tokenizer, marker, options, generation, context, 11, 40, 2, calls);
     }
 
     std::unique_ptr<Device> device;

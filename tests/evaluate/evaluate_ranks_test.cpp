@@ -51,7 +51,8 @@ TEST(Evaluate, StopsWhenAsked) {
     World w(world());
     bool const mine = w.grid.data().rank() == 0;
     int calls = 0;
-    EvaluationResult const result = w.run({.progress = [&](double) { return !mine || ++calls < 3; }, .known = {}, .made = {}});
+    EvaluationResult const result =
+        w.run({.progress = [&](double) { return !mine || ++calls < 3; }, .known = {}, .made = {}});
     EXPECT_TRUE(result.stopped);
     EXPECT_TRUE(result.row.metrics.empty());
     EvaluationResult const whole = w.run();
