@@ -17,7 +17,9 @@ FILES = {
         **{f"sweeps/{name}": (I8, 1) for name in ("round", "tokens", "examples", "repeated", "left_over")},
         "sweeps/kind": (TEXT, 1), "sweeps/seconds": (F8, 1), "sweeps/busy": (F8, 1),
         "sweeps/busy_by_rank": (F8, 2), "sweeps/communication": (F8, 1),
-        "memory/name": (TEXT, 1), "memory/bytes": (I8, 1),
+        "steps/skipped": (U1, 1), "memory/name": (TEXT, 1), "memory/bytes": (I8, 1),
+        "checkpoints/step": (I8, 1), "checkpoints/bytes": (I8, 1), "checkpoints/stall_seconds": (F8, 1),
+        "checkpoints/write_seconds": (F8, 1),
         **{f"events/{name}": (TEXT, 1) for name in ("time", "kind", "text")}},
     "selvage-drafts": {"tokens": (I4, 1), "offsets": (I8, 1), "example": (I8, 1), "sample": (I4, 1), "turn": (I4, 1),
                        "logprob": (F4, 1), "sampled_logprob": (F4, 1), "finish_reason": (U1, 1)},
@@ -30,7 +32,8 @@ FILES = {
     "selvage-scores": {"tokens": (I4, 1), "offsets": (I8, 1), "logprob": (F4, 1)},
 }
 VOLATILE = {"steps/seconds", "sweeps/seconds", "sweeps/busy", "sweeps/busy_by_rank", "sweeps/communication",
-            "memory/name", "memory/bytes", "events/time", "events/kind", "events/text"}
+            "memory/name", "memory/bytes", "checkpoints/step", "checkpoints/bytes", "checkpoints/stall_seconds",
+            "checkpoints/write_seconds", "events/time", "events/kind", "events/text"}
 
 METRICS = """forced_nll forced_accuracy forced_agreement free_agreement free_agreement_sampled chance_agreement gap
     context_gap prefix_shift exact_match rouge1 rouge2 rougeL exact_match_turn1 rouge1_turn1 rouge2_turn1 rougeL_turn1
