@@ -3,42 +3,20 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "base/error.h"
 #include "base/philox.h"
+#include "support/packed_text.h"
 #include "support/test_main.h"
 
 namespace selvage {
 namespace {
 
-std::string gzip(std::string const& text) {
-    z_stream stream{};
-    deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
-    std::string packed(deflateBound(&stream, text.size()), '\0');
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-    stream.avail_in = static_cast<uInt>(text.size());
-    stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-    stream.avail_out = static_cast<uInt>(packed.size());
-    EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-    packed.resize(packed.size() - stream.avail_out);
-    deflateEnd(&stream);
-    return packed;
-}
-
-// With a checksum, as the program zstd writes it.
-std::string zstd(std::string const& text) {
-    ZSTD_CCtx* const context = ZSTD_createCCtx();
-    ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
-    std::string packed(ZSTD_compressBound(text.size()), '\0');
-    packed.resize(ZSTD_compress2(context, packed.data(), packed.size(), text.data(), text.size()));
-    ZSTD_freeCCtx(context);
-    return packed;
-}
+using test::gzip;
+using test::zstd;
 
 class Source : public testing::TestWithParam<std::string (*)(std::string const&)> {
   protected:

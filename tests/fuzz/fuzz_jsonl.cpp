@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A file of JSONL, plain or packed: its lines, and the tokens of their texts.
 #include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -10,31 +8,14 @@
 #include "data/jsonl.h"
 #include "data/text_source.h"
 #include "fuzz/driver.h"
+#include "support/packed_text.h"
 #include "text/tokenizer.h"
 
 namespace {
 
 using namespace selvage;
-
-std::string gzip(std::string const& text) {
-    z_stream stream{};
-    deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
-    std::string packed(deflateBound(&stream, text.size()), '\0');
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-    stream.avail_in = static_cast<uInt>(text.size());
-    stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-    stream.avail_out = static_cast<uInt>(packed.size());
-    deflate(&stream, Z_FINISH);
-    packed.resize(packed.size() - stream.avail_out);
-    deflateEnd(&stream);
-    return packed;
-}
-
-std::string zstd(std::string const& text) {
-    std::string packed(ZSTD_compressBound(text.size()), '\0');
-    packed.resize(ZSTD_compress(packed.data(), packed.size(), text.data(), text.size(), 3));
-    return packed;
-}
+using test::gzip;
+using test::zstd;
 
 void read_file(std::string const& path, Tokenizer const& tokenizer) {
     LineReader reader(path);

@@ -8,6 +8,7 @@
 #include "huggingface/weights.h"
 #include "model/reference.h"
 #include "model/small_model.h"
+#include "support/differences.h"
 
 namespace selvage::test {
 namespace {
@@ -16,25 +17,6 @@ using huggingface::ModelFolder;
 
 // What is promised. transformers rounds some of its steps to single precision even where weights are double.
 constexpr double tolerance = 1e-4;
-
-double largest(std::span<float const> values) {
-    double out = 0;
-    for (float const value : values) out = std::max(out, std::fabs(static_cast<double>(value)));
-    return out;
-}
-
-double difference(std::span<float const> a, std::span<float const> b) {
-    double out = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        double const d = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-        if (!(d <= out)) out = d;
-    }
-    return out;
-}
-
-std::span<float const> elements(TensorView view) {
-    return {view.as<float>(), static_cast<std::size_t>(view.elements())};
-}
 
 class HuggingFace : public testing::TestWithParam<char const*> {
   protected:

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "model/small_model.h"
+#include "support/differences.h"
 
 namespace selvage::test {
 namespace {
@@ -15,26 +16,6 @@ namespace {
 // layer and direction, each a sum of up to 219 rows or 48 columns, stay below 128 units of roundoff of the largest
 // element.
 constexpr double tolerance = 128 * 0x1.0p-24;
-
-double largest(std::span<float const> values) {
-    double out = 0;
-    for (float const value : values) out = std::max(out, std::fabs(static_cast<double>(value)));
-    return out;
-}
-
-// The largest difference.
-double difference(std::span<float const> a, std::span<float const> b) {
-    double out = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        double const d = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-        if (!(d <= out)) out = d;
-    }
-    return out;
-}
-
-std::span<float const> elements(TensorView view) {
-    return {view.as<float>(), static_cast<std::size_t>(view.elements())};
-}
 
 // A bias of all keys shifts the scores of a query nearly alike, which softmax does not see: its gradient is a sum of
 // terms as large as those of the weight's, which cancel.
