@@ -92,7 +92,9 @@ double estimate_disk(JobOptions const& options, ModelConfig const& model) {
 void check_resources(JobOptions const& options, ModelConfig const& model, std::int64_t corpus_tokens,
                      ProcessGrid const& grid, Device const& device) {
     ModelConfig const here = config_on(model, grid.coordinate(Axis::tensor), grid.size(Axis::tensor));
-    MemoryEstimate const memory = estimate_memory(options, here, corpus_tokens, grid.size(Axis::data));
+    JobOptions counted = options;
+    if (device.kind() == DeviceKind::cuda) counted.checkpoint.background = false;  // the copy is in the host's memory
+    MemoryEstimate const memory = estimate_memory(counted, here, corpus_tokens, grid.size(Axis::data));
     auto const node = grid.world().split_by_node();
     int const gpus = device.kind() == DeviceKind::cuda ? std::max(1, count_gpus()) : 1;
     int const sharing = (node->size() + gpus - 1) / gpus;  // ranks that share the device's memory
