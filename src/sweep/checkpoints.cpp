@@ -107,9 +107,6 @@ void Checkpoints::finish() {
     pending_->written.wait();
     pending_->stall_seconds += timer.seconds();
     take_written();
-    agree(grid_.world(), [&] {
-        if (log_ != nullptr) log_->flush();
-    });
     heartbeat();
 }
 
@@ -125,6 +122,7 @@ void Checkpoints::take_written() {
     log_->event("checkpoint",
                 fmt::format("step {}: {} in {:.2f} s ({}/s), of which the run waited {:.2f} s", row.step,
                             format_bytes(bytes), row.write_seconds, format_bytes(bytes / row.write_seconds), stall));
+    log_->start_flush(false);
 }
 
 }  // namespace selvage

@@ -32,7 +32,7 @@ class Checkpoints {
     void start(io::CheckpointInfo info);
     // Tells the log of one that has been written since; throws what went wrong with it. Any rank, does not wait.
     void look();
-    // Waits for the one under way, and brings run.h5 up to date. Collective.
+    // Waits for the one under way; what went wrong with it is thrown on every rank that has not looked.
     void finish();
 
   private:

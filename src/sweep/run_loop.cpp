@@ -68,14 +68,12 @@ class RunLoop {
             timed_phase();
             if (state_.phase != io::Phase::finished && stop_.agreed(grid_.world())) {
                 event("stop", "stopped early, everything saved");
-                checkpoint();
-                checkpoints_->finish();
+                last_checkpoint();
                 return RunEnd::stopped_early;
             }
         }
         event("end", fmt::format("finished {} rounds", options_.run.rounds));
-        checkpoint();
-        checkpoints_->finish();
+        last_checkpoint();
         if (log_) std::printf("%s", summary_table(*log_, options_.weave).c_str());
         return RunEnd::finished;
     }
@@ -404,6 +402,14 @@ class RunLoop {
     void checkpoint() {
         checkpoints_->start({job_.effective_deck, to_toml(model_.config()), corpora_.tokenizer->table(), state_,
                              corpora_.train.digest(), job_.folder});
+    }
+
+    void last_checkpoint() {
+        checkpoint();
+        checkpoints_->finish();
+        agree(grid_.world(), [&] {
+            if (log_) log_->flush();
+        });
     }
 
     void add(io::SweepRow const& row) {
