@@ -85,19 +85,23 @@ Watchdog::Watchdog(double minutes, int rank) {
 
 void Watchdog::watch(double minutes, int rank, pthread_t watched) const {
     constexpr std::chrono::milliseconds interval(200), others_time(3000);
+    constexpr double longest_interval = 1;  // seconds; a process that was suspended made no progress for good reason
     std::uint64_t seen = heartbeat_count();
-    bool told = false;  // of this standstill
-    Timer since;
+    bool told = false;      // of this standstill
+    double standstill = 0;  // seconds
+    Timer timer;
     while (!ended_) {
         std::this_thread::sleep_for(interval);
+        standstill += std::min(timer.seconds(), longest_interval);
+        timer.restart();
         std::uint64_t const now = heartbeat_count();
         if (now != seen) {
             seen = now;
             told = false;
-            since.restart();
+            standstill = 0;
         }
-        bool const waits = is_waiting_for_others() && since.seconds() < 2 * minutes * 60;
-        if (since.seconds() < minutes * 60 || (told && waits)) continue;
+        bool const waits = is_waiting_for_others() && standstill < 2 * minutes * 60;
+        if (standstill < minutes * 60 || (told && waits)) continue;
         told = true;
         std::fprintf(stderr, "selvage: rank %d made no progress for %g minutes (run.hang_minutes)%s; it is in\n%s",
                      rank, minutes, waits ? ", as it waits for others" : "; ending the job", stack_of(watched).c_str());

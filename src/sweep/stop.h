@@ -44,7 +44,7 @@ class StopRequest {
 
 // When there was no heartbeat (base/heartbeat.h) for `minutes` it says where the thread that made it is, and ends the
 // process, a little later, so that others can say where they are. One that waits for others leaves that to them, for as
-// long again.
+// long again. Time in which the process was suspended (SIGSTOP, as some schedulers do it) does not count.
 class Watchdog {
   public:
     Watchdog(double minutes, int rank);

@@ -192,26 +192,45 @@ class Divergence(JobTest):
 
 
 class Hang(JobTest):
+    def start(self, out, hang_minutes):
+        """Three ranks that train for long, and their process numbers."""
+        words = ["run", self.deck, "--out", self.folder / out, "--set", "run.rounds=4000", "--set",
+                 "run.schedule_rounds=4000", "--set", f"run.hang_minutes={hang_minutes}"]
+        job = subprocess.Popen(command(words, 3), stderr=subprocess.PIPE, text=True)
+        self.addCleanup(job.kill)
+        while not self.checkpoints(out):
+            time.sleep(0.01)
+        ranks = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True).stdout.split()
+        self.assertEqual(len(ranks), 3)
+        return job, [int(rank) for rank in ranks]
+
     def test_a_rank_that_stands_still_ends_the_job(self):
         """With a line for where each of the others is."""
-        words = ["run", self.deck, "--out", self.folder / "hung", "--set", "run.rounds=4000", "--set",
-                 "run.schedule_rounds=4000", "--set", "run.hang_minutes=0.03"]
-        job = subprocess.Popen(command(words, 3), stderr=subprocess.PIPE, text=True)
-        try:
-            while not self.checkpoints("hung"):
-                time.sleep(0.01)
-            ranks = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True).stdout.split()
-            self.assertEqual(len(ranks), 3)
-            os.kill(int(ranks[1]), signal.SIGSTOP)
-            _, errors = job.communicate(timeout=30)
-        finally:
-            job.kill()
+        job, ranks = self.start("hung", 0.03)
+        os.kill(ranks[1], signal.SIGSTOP)
+        _, errors = job.communicate(timeout=30)
         self.assertEqual(job.returncode, 71, errors[-3000:])
         told = re.findall(r"selvage: rank (\d) made no progress for 0.03 minutes .*\n((?:    .*\n)+)", errors)
         self.assertEqual({rank for rank, _ in told}, {"0", "2"}, errors[-3000:])
         for _, stack in told:
             self.assertIn("selvage::", stack)
             self.assertIn("main", stack)
+
+    def test_a_job_that_was_suspended_goes_on(self):
+        """As schedulers do it that suspend jobs for more urgent ones."""
+        job, (first, *others) = self.start("suspended", 0.05)
+        os.kill(first, signal.SIGSTOP)
+        time.sleep(0.5)  # the others wait for it
+        for rank in others:
+            os.kill(rank, signal.SIGSTOP)
+        time.sleep(6)
+        for rank in (*others, first):
+            os.kill(rank, signal.SIGCONT)
+        time.sleep(1)
+        (self.folder / "suspended/STOP").touch()
+        _, errors = job.communicate(timeout=30)
+        self.assertEqual(job.returncode, 75, errors[-3000:])
+        self.assertNotIn("no progress", errors)
 
 
 if __name__ == "__main__":
