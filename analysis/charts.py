@@ -272,26 +272,31 @@ def sweep_times(axes, groups):
     return bool(bottom.any())
 
 
-def generation_share(axes, groups):
+def share_over_rounds(axes, groups, share, label):
+    """`share` of a run: its rounds and percents, or None."""
     drawn = False
     for i, group in enumerate(groups):
-
-        def share(run):
-            rounds, seconds = run.sweep_rounds("train")
-            made = dict(zip(*(column.tolist() for column in run.sweep_rounds("generate"))))
-            all_of = {number: run.sweeps["seconds"][run.sweeps["round"] == number].sum() for number in rounds.tolist()}
-            return rounds, numpy.array([
-                100 * made.get(number, 0.0) / all_of[number] if all_of[number] else 0 for number in rounds.tolist()])
-
         curve = over_seeds(group.runs, share)
         if curve is not None:
             plot_band(axes, *curve, color(i), label=group.label)
             drawn = True
     axes.set_ylim(bottom=0)
     rounds_axis(axes)
-    axes.set_ylabel("% of the round's time")
+    axes.set_ylabel(label)
     legend(axes, groups)
     return drawn
+
+
+def generation_share(axes, groups):
+
+    def share(run):
+        rounds, _ = run.sweep_rounds("train")
+        made = dict(zip(*(column.tolist() for column in run.sweep_rounds("generate"))))
+        all_of = {number: run.sweeps["seconds"][run.sweeps["round"] == number].sum() for number in rounds.tolist()}
+        return rounds, numpy.array([
+            100 * made.get(number, 0.0) / all_of[number] if all_of[number] else 0 for number in rounds.tolist()])
+
+    return share_over_rounds(axes, groups, share, "% of the round's time")
 
 
 def throughput(axes, groups):
@@ -335,22 +340,12 @@ def checkpoints(axes, groups):
 
 
 def communication(axes, groups):
-    drawn = False
-    for i, group in enumerate(groups):
 
-        def share(run):
-            rounds, values = run.sweep_rounds("train", "communication")
-            return (rounds, 100 * values) if numpy.isfinite(values).any() else None
+    def share(run):
+        rounds, values = run.sweep_rounds("train", "communication")
+        return (rounds, 100 * values) if numpy.isfinite(values).any() else None
 
-        curve = over_seeds(group.runs, share)
-        if curve is not None:
-            plot_band(axes, *curve, color(i), label=group.label)
-            drawn = True
-    axes.set_ylim(bottom=0)
-    rounds_axis(axes)
-    axes.set_ylabel("% of the ranks' time")
-    legend(axes, groups)
-    return drawn
+    return share_over_rounds(axes, groups, share, "% of the ranks' time")
 
 
 def busy(axes, groups):
