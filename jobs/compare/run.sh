@@ -7,10 +7,10 @@
 # more.
 #   --slurm PROFILE  submits job arrays (a task of an array for each seed) by slurm/submit.sh instead of running here
 # What stands behind goes to every run. Of the environment (defaults):
-#   SELVAGE_TASKS    "debian arithmetic"          SELVAGE_START_ROUNDS  4   rounds of plain training before
+#   SELVAGE_TASKS    "debian arithmetic"          SELVAGE_START_ROUNDS  10  rounds of plain training before
 #   SELVAGE_METHODS  "none bash-forced bash-mixed rac both"
 #   SELVAGE_SEEDS    "1 2 3"                      SELVAGE_ROUNDS        3   rounds of the method
-#   SELVAGE_RANKS    2 (where not under Slurm)    SELVAGE_STEPS         70  steps of a round
+#   SELVAGE_RANKS    2 (where not under Slurm)    SELVAGE_STEPS         100 steps of a round
 #   SELVAGE_OUT      out/compare
 set -euo pipefail
 root=$(dirname "${BASH_SOURCE[0]}")/../..
@@ -22,9 +22,9 @@ source jobs/launch.sh
 tasks=${SELVAGE_TASKS:-debian arithmetic}
 methods=${SELVAGE_METHODS:-none bash-forced bash-mixed rac both}
 seeds=${SELVAGE_SEEDS:-1 2 3}
-start_rounds=${SELVAGE_START_ROUNDS:-4}
+start_rounds=${SELVAGE_START_ROUNDS:-10}
 rounds=${SELVAGE_ROUNDS:-3}
-steps=${SELVAGE_STEPS:-70}
+steps=${SELVAGE_STEPS:-100}
 out=${SELVAGE_OUT:-out/compare}
 profile=
 if [ "${1:-}" = --slurm ]; then
