@@ -5,7 +5,8 @@
 # for the same number of steps of the same number of tokens; then all held-out examples are answered and scored, and
 # out/compare has compare.md and report.html. Run it again and it goes on from where it was. jobs/compare/README.md says
 # more.
-#   --slurm PROFILE  submits job arrays (a task of an array for each seed) by slurm/submit.sh instead of running here
+#   --slurm PROFILE  submits job arrays (a task of an array for each seed) instead of running here, and a job after them
+#                    that answers the held-out examples and compares
 # What stands behind goes to every run. Of the environment (defaults):
 #   SELVAGE_TASKS    "debian arithmetic"          SELVAGE_START_ROUNDS  10  rounds of plain training before
 #   SELVAGE_METHODS  "none bash-forced bash-mixed rac both"
@@ -105,13 +106,16 @@ submit() {
       jobs/compare/$task.toml --out "$out/$task/start-%a" "${words[@]}" "$@")
     for method in $methods; do
       words_of_method $method %a $task
-      job=$(slurm/submit.sh "$profile" --parsable --array="$array" --dependency=aftercorr:"${starts%%;*}" -- \
+      job=$(slurm/submit.sh "$profile" --parsable --array="$array" --dependency=aftercorr:"${starts%%;*}" --kill-on-invalid-dep=yes -- \
         jobs/compare/$task.toml --out "$out/$task/$method-%a" "${words[@]}" "$@")
       all+=("${job%%;*}")
     done
   done
-  echo "Submitted ${#all[@]} arrays. When they are done, run this command again without --slurm, here or as a job:"
-  printf '  sbatch --dependency=afterok:%s --wrap %q\n' "$(IFS=:; echo "${all[*]}")" "jobs/compare/run.sh ${*@Q}"
+  source "$profile"
+  job=$(SELVAGE_PROFILE=$(realpath "$profile") sbatch ${selvage_sbatch_options[@]+"${selvage_sbatch_options[@]}"} --parsable \
+    --job-name=selvage-compare --output=%x-%j.log --kill-on-invalid-dep=yes \
+    --dependency=afterok:"$(IFS=:; echo "${all[*]}")" jobs/compare/run.sh "$@")
+  echo "Submitted ${#all[@]} arrays of methods, and job ${job%%;*}, which makes $out/compare.md and $out/report.html after them."
 }
 
 # The words come from the array `words`.

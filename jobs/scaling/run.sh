@@ -33,13 +33,13 @@ fi
 }
 python=/usr/bin/python3  # the one that Debian's h5py is installed for
 [ -x $python ] || python=python3
+selvage_exactly=1  # also inside a Slurm job
 batch=$("$selvage" check --effective "$deck" | sed -n 's/^batch_tokens = //p')
 
 # measure KIND AXIS RANKS WORDS...: one short run into its own folder.
 measure() {
   local folder=$out/$1-$2-$3 ranks=$3
   shift 3
-  selvage_srun_options=(--ntasks="$ranks")
   selvage_run "$ranks" "$selvage" "$deck" --out "$folder" "$@"
 }
 

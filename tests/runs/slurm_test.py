@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """slurm/selvage.sbatch as it is shipped, on a real Slurm of two nodes: warnings, requeues, lost nodes, arrays."""
 import pathlib
+import re
 import shutil
+import subprocess
 import sys
 
 from support import SELVAGE, JobTest, program, unittest
@@ -119,17 +121,22 @@ class Slurm(JobTest):
         with self.assertRaises(AssertionError):
             self.assert_same_run("seed", "seed-8")
 
-    def test_a_job_script_as_it_is(self):
-        """jobs/quickstart/run.sh in a copy of what it needs of the repository, with other data and a smaller job."""
-        root = self.folder / "repository"
-        for part in ("jobs", "inputs/quickstart"):
+    def repository(self, name, inputs, *parts):
+        """A copy of these parts of it, with small data among its inputs."""
+        root = self.folder / name
+        for part in ("jobs", inputs, *parts):
             shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("data"))
         (root / "build/cpu").mkdir(parents=True)
         (root / "build/cpu/selvage").symlink_to(SELVAGE)
-        data = root / "inputs/quickstart/data"
+        data = root / inputs / "data"
         data.mkdir()
         for part, source in (("train", "train"), ("validation", "heldout"), ("heldout", "heldout")):
             shutil.copy(self.folder / f"{source}.h5", data / f"{part}.h5")
+        return root
+
+    def test_a_job_script_as_it_is(self):
+        """jobs/quickstart/run.sh with other data and a smaller job."""
+        root = self.repository("quickstart", "inputs/quickstart")
         settings = ["run.rounds=2", "run.schedule_rounds=2", "model.layers=1", "train.steps_per_round=3",
                     "train.batch_tokens=512", "train.micro_batch_tokens=256", 'weave.method=["none", "bash"]']
         words = [word for setting in settings for word in ("--set", setting)]
@@ -143,6 +150,31 @@ class Slurm(JobTest):
         self.assertEqual(code, 0, output + errors)
         shutil.move(root / "out/quickstart", self.folder / "by script")
         self.assert_same_run("by hand", "by script")
+
+    def test_the_comparison_as_arrays(self):
+        """jobs/compare/run.sh with other data and smaller jobs: arrays in their order, and the report at the end."""
+        root = self.repository("compare", "inputs/arithmetic", "analysis", "slurm")
+        words = [word for setting in ("model.layers=1", "train.batch_tokens=1024", "train.micro_batch_tokens=512",
+                                      "generate.max_new_tokens=8") for word in ("--set", setting)]
+        done = subprocess.run(
+            [root / "jobs/compare/run.sh", "--slurm", root / "slurm/profiles/cpu.sh", *words], text=True,
+            env={**self.cluster.environment, "SELVAGE": "build/cpu/selvage", "SELVAGE_TASKS": "arithmetic",
+                 "SELVAGE_METHODS": "none rac", "SELVAGE_SEEDS": "1 2", "SELVAGE_START_ROUNDS": "1",
+                 "SELVAGE_ROUNDS": "1", "SELVAGE_STEPS": "2"}, capture_output=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        job = re.search(r"2 arrays of methods, and job (\d+)", done.stdout)[1]
+
+        def logs():
+            return "".join(f"== {path}\n{path.read_text()}" for path in sorted(root.glob("*.log")))
+
+        self.cluster.wait_until(lambda: self.cluster.state(job) == "", 120, f"job {job} does not end")
+        table = root / "out/compare/compare.md"
+        self.assertTrue(table.exists(), logs())
+        self.assertRegex(table.read_text(), r"\| rac +\| 2 \|")
+        self.assertIn("</html>", (root / "out/compare/report.html").read_text())
+        for folder in ("start-1", "start-2", "none-1", "none-2", "rac-1", "rac-2"):
+            self.assertEqual(len(self.checkpoints(root / "out/compare/arithmetic" / folder)), 1, folder)
+        self.assertEqual(logs().count("ended with code 0"), 6, logs())  # none was left to the last job
 
     def test_bad_submissions_say_what_to_do(self):
         job = self.submit("unbuilt", ["--ntasks=1"], {"SELVAGE": "nowhere/selvage"})
