@@ -52,7 +52,6 @@ class Run:
             self.steps = self._columns(file, "/steps", STEP_COLUMNS)
             self.sweeps = self._columns(file, "/sweeps", SWEEP_COLUMNS)
             self._add_newer_columns(file)
-            self._complete_training_times()
             self._metrics = {
                 name: self._metric(file, name)
                 for name in file.names("/evaluations") if not name.endswith("_by_position")}
@@ -87,13 +86,6 @@ class Run:
         for name, shape in (("communication", (rows,)), ("busy_by_rank", (rows, 1))):
             there = f"/sweeps/{name}" in file
             self.sweeps[name] = file.read(f"/sweeps/{name}") if there else numpy.full(shape, numpy.nan)
-
-    def _complete_training_times(self):
-        """A training sweep that was resumed has the time of its last part alone; its steps have all."""
-        seconds = numpy.array(self.sweeps["seconds"])
-        for i in numpy.nonzero(self.sweeps["kind"] == "train")[0]:
-            seconds[i] = max(seconds[i], self.steps["seconds"][self.steps["round"] == self.sweeps["round"][i]].sum())
-        self.sweeps["seconds"] = seconds
 
     def _metric(self, file, name):
         metric = Metric(name, **self._columns(file, f"/evaluations/{name}", ("step", "round", "value", "low", "high")))

@@ -242,14 +242,14 @@ class RunLoop {
         auto const steps = plan_round(job_, state_, file.rows);
         std::int64_t const all_steps = total_steps(options_, options_.run.schedule_rounds);
         Timer timer, since_flush;
-        std::int64_t tokens = 0;
+        double const seconds_before = seconds_of_steps(state_.round);
         communication_seconds_ = 0;
         {
             Progress progress(fmt::format("round {} training", state_.round), static_cast<std::int64_t>(steps.size()),
                               "steps", grid_.is_root(), seconds_after_this());
             while (state_.step_in_round < static_cast<std::int64_t>(steps.size())) {
                 StepPlan const& plan = steps[static_cast<std::size_t>(state_.step_in_round)];
-                tokens += one_step(file.rows, plan, all_steps, progress);
+                one_step(file.rows, plan, all_steps, progress);
                 if (state_.step_in_round == static_cast<std::int64_t>(steps.size())) break;
                 if (grid_.is_root() && since_flush.seconds() > flush_interval) {
                     checkpoints_->look();
@@ -261,13 +261,13 @@ class RunLoop {
             }
         }
         double const seconds = timer.seconds();
-        add_train_row(file, tokens, seconds, busy_ranks(grid_.world(), communication_seconds_, seconds).mean());
+        add_train_row(file, seconds_before + seconds,
+                      busy_ranks(grid_.world(), communication_seconds_, seconds).mean());
         record_memory();
         return true;
     }
 
-    std::int64_t one_step(std::vector<Woven> const& rows, StepPlan const& plan, std::int64_t all_steps,
-                          Progress& progress) {
+    void one_step(std::vector<Woven> const& rows, StepPlan const& plan, std::int64_t all_steps, Progress& progress) {
         Timer timer;
         auto const result = trainer_.step(rows, plan, all_steps, outliers_.limits());
         outliers_.add(result.loss, result.grad_norm, !result.updated);
@@ -279,7 +279,6 @@ class RunLoop {
             log_->add(io::StepRow{plan.step, state_.round, result.loss, result.grad_norm, result.learning_rate,
                                   result.target_tokens, timer.seconds(), !result.updated});
         progress.update(static_cast<double>(state_.step_in_round), fmt::format("loss {:.4f}", result.loss));
-        return result.input_tokens;
     }
 
     // The weights stayed as they were before the step.
@@ -298,6 +297,14 @@ class RunLoop {
         event("skipped", what);
     }
 
+    // Rank 0: of those that an interrupted sweep had done.
+    double seconds_of_steps(std::int64_t round) const {
+        double seconds = 0;
+        if (log_)
+            for (io::StepRow const& row : log_->steps()) seconds += row.round == round ? row.seconds : 0;
+        return seconds;
+    }
+
     // The guard knows the steps before this start too.
     void recall_steps() {
         std::vector<io::StepRow> rows;
@@ -314,13 +321,12 @@ class RunLoop {
     }
 
     // What the round used of its woven file, as a whole: the same row after an interruption.
-    void add_train_row(io::WovenFile const& file, std::int64_t tokens, double seconds, double communication) {
+    void add_train_row(io::WovenFile const& file, double seconds, double communication) {
         std::vector<std::int64_t> uses(file.rows.size());
-        std::int64_t used_tokens = 0;
+        std::int64_t tokens = 0;
         for (io::Use const& use : file.uses) {
             ++uses[static_cast<std::size_t>(use.index)];
-            used_tokens +=
-                static_cast<std::int64_t>(file.rows[static_cast<std::size_t>(use.index)].input_tokens.size());
+            tokens += static_cast<std::int64_t>(file.rows[static_cast<std::size_t>(use.index)].input_tokens.size());
         }
         std::int64_t left = 0;
         std::int64_t repeated = 0;
@@ -330,7 +336,7 @@ class RunLoop {
         }
         add({.kind = "train",
              .round = state_.round,
-             .tokens = used_tokens,
+             .tokens = tokens,
              .examples = static_cast<std::int64_t>(file.uses.size()),
              .repeated = repeated,
              .left_over = left,

@@ -41,7 +41,7 @@ def write_file(path, file_format, datasets, **attributes):
     return path
 
 
-def write_run(folder, deck, evaluations=None, steps=4, seconds=0.5, sweeps=(), events=()):
+def write_run(folder, deck, evaluations=None, steps=4, sweeps=(), events=()):
     """OUT/run.h5. evaluations: metric -> (value, low, high) by round from 0; sweeps: (kind, round, tokens, seconds)."""
     folder.mkdir(parents=True, exist_ok=True)
     step = numpy.arange(1, steps + 1)
@@ -49,7 +49,7 @@ def write_run(folder, deck, evaluations=None, steps=4, seconds=0.5, sweeps=(), e
         f"steps/{name}": values
         for name, values in (("step", step), ("round", numpy.ones(steps, int)), ("loss", 3.0 / step),
                              ("grad_norm", 1.0 / step), ("learning_rate", step / 1000),
-                             ("target_tokens", numpy.full(steps, 10)), ("seconds", numpy.full(steps, seconds)))}
+                             ("target_tokens", numpy.full(steps, 10)), ("seconds", numpy.full(steps, 0.5)))}
     columns = list(zip(*sweeps)) or [(), (), (), ()]
     datasets["sweeps/kind"] = numpy.array(columns[0], dtype="S8")
     for name, values in (("round", columns[1]), ("tokens", columns[2]), ("examples", columns[2]),

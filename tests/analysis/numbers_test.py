@@ -189,12 +189,6 @@ class Comparisons(unittest.TestCase):
         (row, _) = compare.costs(groups.group_runs(self.runs()))
         self.assertEqual(row, ("none", "3", "4", "400", "40", "50", "6.0", "2.0", "25%", "1.0"))
 
-    def test_resumed_sweep_has_the_time_of_its_steps(self):
-        run = Run(
-            write_run(self.folder / "resumed", DECK.format(seed=1, method="none", draft="forced", rate=0, heldout="x"),
-                      steps=4, seconds=2.5, sweeps=(("train", 1, 400, 1.0),)))
-        self.assertEqual(run.seconds_of("train"), 10.0)
-
 
 if __name__ == "__main__":
     unittest.main()

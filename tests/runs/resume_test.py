@@ -3,7 +3,7 @@
 import random
 import signal
 
-from support import JobTest, unittest
+from support import JobTest, h5py, unittest
 
 
 class Resume(JobTest):
@@ -36,6 +36,10 @@ class Resume(JobTest):
         self.assertLess(len(self.checkpoints("signal")), 12)
         self.run_job("signal", 3, steps)
         self.assert_same_run("straight", "signal")
+        with h5py.File(self.folder / "signal/run.h5") as log:
+            sweep = (log["sweeps/kind"][()] == b"train") & (log["sweeps/round"][()] == 1)
+            steps = log["steps/seconds"][log["steps/round"][()] == 1]
+            self.assertGreaterEqual(log["sweeps/seconds"][sweep][0], steps.sum())  # of both parts
 
     def test_signal_before_the_first_sweep(self):
         code = self.interrupt("early", 2, (self.folder / "early/LOCK").exists)
