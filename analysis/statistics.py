@@ -43,15 +43,13 @@ def mean_interval(values, level=0.95):
 
 
 def paired_t(differences):
-    """(mean, low, high, p) of paired differences: 95% interval and two-sided p by Student's t; NaN for fewer than two,
-    and p = 1 where all are 0 (0 where all are the same and not 0)."""
+    """(mean, low, high, p) of paired differences: 95% interval and two-sided p by Student's t; NaN for fewer than two
+    and where all are the same, as counts over few examples can be: that says nothing of how they vary."""
     differences = numpy.asarray(differences, dtype=float)
     mean, low, high = mean_interval(differences)
-    if len(differences) < 2:
-        return mean, low, high, math.nan
-    error = differences.std(ddof=1) / math.sqrt(len(differences))
-    if error == 0:
-        return mean, low, high, 1.0 if mean == 0 else 0.0
+    error = differences.std(ddof=1) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    if error <= 1e-12 * abs(mean):
+        return mean, math.nan, math.nan, math.nan
     return mean, low, high, 2 * (1 - student_t_cdf(abs(mean) / error, len(differences) - 1))
 
 

@@ -68,7 +68,7 @@ def round_table(run, metrics=None, digits=4):
 SEED_NOTE = (
     "n: seeds. Interval of a mean: Student's t over seeds (*: one seed, bootstrap over its held-out examples, from its "
     "run log). Difference to the baseline: runs of the same seed are pairs; interval and p of a paired t test over "
-    "seeds (none for one seed). p (Holm): adjusted for the "
+    "seeds (–: one seed, or the same difference for all). p (Holm): adjusted for the "
     "settings compared in the metric.")
 EXAMPLE_NOTE = (
     "All held-out examples, answered greedily and scored after the run. Each example's difference is averaged over "

@@ -57,11 +57,11 @@ class Statistics(unittest.TestCase):
         self.assertAlmostEqual(mean - low, 2.776445 * error, 6)
         self.assertAlmostEqual(p, t_density_p(mean / error, 4), 8)
 
-    def test_one_pair_says_nothing(self):
-        mean, low, high, p = statistics.paired_t([0.5])
-        self.assertEqual(mean, 0.5)
-        self.assertTrue(all(map(math.isnan, (low, high, p))))
-        self.assertEqual(statistics.paired_t([0.0, 0.0])[3], 1.0)
+    def test_pairs_without_variation_say_nothing(self):
+        for differences in ([0.5], [0.5, 0.5], [0.0, 0.0], [0.1, 0.1, 0.1]):
+            mean, *others = statistics.paired_t(differences)
+            self.assertAlmostEqual(mean, differences[0])
+            self.assertTrue(all(map(math.isnan, others)), differences)
 
     def test_paired_bootstrap(self):
         values = numpy.random.Generator(numpy.random.Philox(3)).normal(0.1, 1.0, 400)
