@@ -12,6 +12,7 @@
 #   SELVAGE_METHODS  "none bash-forced bash-mixed rac both"
 #   SELVAGE_SEEDS    "1 2 3"                      SELVAGE_ROUNDS        3   rounds of the method
 #   SELVAGE_RANKS    2 (where not under Slurm)    SELVAGE_STEPS         100 steps of a round
+#   SELVAGE_PART     heldout; validation to choose settings by, so that nothing is chosen on what is reported
 #   SELVAGE_OUT      out/compare
 set -euo pipefail
 root=$(dirname "${BASH_SOURCE[0]}")/../..
@@ -26,6 +27,7 @@ seeds=${SELVAGE_SEEDS:-1 2 3}
 start_rounds=${SELVAGE_START_ROUNDS:-10}
 rounds=${SELVAGE_ROUNDS:-3}
 steps=${SELVAGE_STEPS:-100}
+part=${SELVAGE_PART:-heldout}
 out=${SELVAGE_OUT:-out/compare}
 profile=
 if [ "${1:-}" = --slurm ]; then
@@ -82,11 +84,16 @@ make_data() {
   done
 }
 
-# words_of_start SEED, words_of_method METHOD SEED TASK: the words of a run behind its deck, to `words`. A start has a
+# examples_of TASK: whose answers are scored.
+examples_of() {
+  realpath -m "$(data_of "$1")/$part.h5"
+}
+
+# words_of_start SEED TASK, words_of_method METHOD SEED TASK: the words of a run behind its deck, to `words`. A start has a
 # seed of its own, so that the methods after it see the data in another order.
 words_of_start() {
   words=(--set 'weave.method="none"' --set "run.seed=100$1" --set "run.rounds=$start_rounds"
-    --set "train.steps_per_round=$steps")
+    --set "train.steps_per_round=$steps" --set "data.heldout=\"$(examples_of "$2")\"")
 }
 words_of_method() {
   local start
@@ -94,14 +101,14 @@ words_of_method() {
   words=()
   words_of "$(settings "$1")"
   words+=(--set "run.seed=$2" --set "run.rounds=$rounds" --set "train.steps_per_round=$steps"
-    --set "model.from=\"$start\"")
+    --set "data.heldout=\"$(examples_of "$3")\"" --set "model.from=\"$start\"")
 }
 
 submit() {
   local array job starts all=() task method
   array=$(echo $seeds | tr ' ' ,)
   for task in $tasks; do
-    words_of_start %a
+    words_of_start %a $task
     starts=$(slurm/submit.sh "$profile" --parsable --array="$array" -- \
       jobs/compare/$task.toml --out "$out/$task/start-%a" "${words[@]}" "$@")
     for method in $methods; do
@@ -131,7 +138,7 @@ run_one() {
 # answer_heldout TASK FOLDER: greedy answers with one correction turn, and scores, of all held-out examples.
 answer_heldout() {
   local data folder=$2 checkpoint ranks=${SELVAGE_RANKS:-2}
-  data=$(data_of "$1")/heldout.h5
+  data=$(examples_of "$1")
   checkpoint=$folder/checkpoints/$(printf 'step-%08d.h5' $((rounds * steps)))
   mkdir -p "$folder/heldout"
   [ -f "$folder/heldout/drafts.h5" ] || selvage_parallel "$ranks" "$selvage" generate "$checkpoint" --data "$data" \
@@ -153,7 +160,7 @@ fi
 folders=()
 for task in $tasks; do
   for seed in $seeds; do
-    words_of_start $seed
+    words_of_start $seed $task
     run_one jobs/compare/$task.toml "$out/$task/start-$seed" "$@"
     for method in $methods; do
       words_of_method $method $seed $task
