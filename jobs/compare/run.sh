@@ -8,12 +8,16 @@
 #   --slurm PROFILE  submits job arrays (a task of an array for each seed) instead of running here, and a job after them
 #                    that answers the held-out examples and compares
 # What stands behind goes to every run. Of the environment (defaults):
-#   SELVAGE_TASKS    "debian arithmetic"          SELVAGE_START_ROUNDS  10  rounds of plain training before
-#   SELVAGE_METHODS  "none bash-forced bash-mixed rac both"
-#   SELVAGE_SEEDS    "1 2 3"                      SELVAGE_ROUNDS        3   rounds of the method
-#   SELVAGE_RANKS    2 (where not under Slurm)    SELVAGE_STEPS         100 steps of a round
-#   SELVAGE_PART     heldout; validation to choose settings by, so that nothing is chosen on what is reported
-#   SELVAGE_OUT      out/compare
+#   SELVAGE_TASKS         "debian arithmetic"
+#   SELVAGE_METHODS       "none bash-forced bash-mixed rac both"
+#   SELVAGE_SEEDS         "1 2 3"
+#   SELVAGE_START_ROUNDS  rounds of plain training before (debian 10, arithmetic 20)
+#   SELVAGE_START_RATE    its learning rate (2e-3); that of the methods is in the decks
+#   SELVAGE_ROUNDS        rounds of the method (3)
+#   SELVAGE_STEPS         steps of a round (100)
+#   SELVAGE_PART          heldout; validation to choose settings by, so that nothing is chosen on what is reported
+#   SELVAGE_RANKS         2; under Slurm what the job has
+#   SELVAGE_OUT           out/compare
 set -euo pipefail
 root=$(dirname "${BASH_SOURCE[0]}")/../..
 [ -f "$root/jobs/setup.sh" ] || root=.  # sbatch runs a copy of this, in the folder that it was submitted from
@@ -24,7 +28,7 @@ source jobs/launch.sh
 tasks=${SELVAGE_TASKS:-debian arithmetic}
 methods=${SELVAGE_METHODS:-none bash-forced bash-mixed rac both}
 seeds=${SELVAGE_SEEDS:-1 2 3}
-start_rounds=${SELVAGE_START_ROUNDS:-10}
+start_rate=${SELVAGE_START_RATE:-2e-3}
 rounds=${SELVAGE_ROUNDS:-3}
 steps=${SELVAGE_STEPS:-100}
 part=${SELVAGE_PART:-heldout}
@@ -84,6 +88,14 @@ make_data() {
   done
 }
 
+# start_rounds_of TASK: until plain training has little more to give.
+start_rounds_of() {
+  case $1 in
+    arithmetic) echo "${SELVAGE_START_ROUNDS:-20}" ;;
+    *) echo "${SELVAGE_START_ROUNDS:-10}" ;;
+  esac
+}
+
 # examples_of TASK: whose answers are scored.
 examples_of() {
   realpath -m "$(data_of "$1")/$part.h5"
@@ -92,12 +104,13 @@ examples_of() {
 # words_of_start SEED TASK, words_of_method METHOD SEED TASK: the words of a run behind its deck, to `words`. A start has a
 # seed of its own, so that the methods after it see the data in another order.
 words_of_start() {
-  words=(--set 'weave.method="none"' --set "run.seed=100$1" --set "run.rounds=$start_rounds"
-    --set "train.steps_per_round=$steps" --set "data.heldout=\"$(examples_of "$2")\"")
+  words=(--set 'weave.method="none"' --set "run.seed=100$1" --set "run.rounds=$(start_rounds_of "$2")"
+    --set "train.learning_rate=$start_rate" --set "train.steps_per_round=$steps"
+    --set "data.heldout=\"$(examples_of "$2")\"")
 }
 words_of_method() {
   local start
-  start=$(realpath -m "$out/$3/start-$2/checkpoints")/$(printf 'step-%08d.h5' $((start_rounds * steps)))
+  start=$(realpath -m "$out/$3/start-$2/checkpoints")/$(printf 'step-%08d.h5' $(($(start_rounds_of "$3") * steps)))
   words=()
   words_of "$(settings "$1")"
   words+=(--set "run.seed=$2" --set "run.rounds=$rounds" --set "train.steps_per_round=$steps"
