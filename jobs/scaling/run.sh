@@ -22,7 +22,7 @@ deck=${SELVAGE_DECK:-jobs/scaling/scaling.toml}
 out=${SELVAGE_OUT:-out/scaling}
 axes=${SELVAGE_AXES:-data tensor}
 if [ -z "${SELVAGE_RANKS:-}" ]; then
-  most=${SLURM_NTASKS:-$(nproc)}
+  most=${SLURM_NTASKS:-$(env -u OMP_NUM_THREADS nproc)}
   for ((n = 1; n <= most; n *= 2)); do
     SELVAGE_RANKS="${SELVAGE_RANKS:-} $n"
   done
